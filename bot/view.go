@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/countersign/countersign/policies"
+	"github.com/countersign/countersign/store"
 )
 
 // View is a request as its caller sees it: the JSON of the machines' API.
@@ -66,4 +67,40 @@ type ReviewView struct {
 	Reason  string    `json:"reason,omitempty"`
 	Stage   int       `json:"stage"`
 	At      time.Time `json:"at"`
+}
+
+// View returns the request as its caller sees it.
+func (b *Broker) View(r store.Request) (View, error) {
+	f, err := thaw(r)
+	if err != nil {
+		return View{}, err
+	}
+	v := View{
+		ID: r.ID, Code: r.Code, Digest: r.Digest, Version: r.Version, State: string(r.State),
+		Action: f.Action, Resource: f.Resource, Environment: f.Context.Environment, Audience: f.Audience, Scopes: f.Scopes, TTL: f.TTL,
+		Decision:  DecisionView{Effect: f.Decision.Effect, Reasons: list(f.Decision.Reasons), Risk: f.Decision.Risk, Revision: f.Revision},
+		Stages:    []StageView{},
+		Reviews:   []ReviewView{},
+		CreatedAt: r.Created,
+	}
+	if r.Outcome.Kind != "" {
+		v.Outcome = &OutcomeView{Kind: r.Outcome.Kind, By: b.name(r.Outcome.By), Reason: r.Outcome.Reason, At: r.Outcome.At}
+	}
+	if !r.Wake.IsZero() {
+		wake := r.Wake
+		v.ExpiresAt = &wake
+	}
+	for i, s := range f.Decision.Stages {
+		state := "waiting"
+		if i == r.Stage && r.State == store.Pending {
+			state = "open"
+		} else if i < r.Stage {
+			state = "complete"
+		}
+		v.Stages = append(v.Stages, StageView{Name: s.Name, State: state, Quorum: s.Quorum, Approved: approvals(r, i)})
+	}
+	for _, w := range r.Reviews {
+		v.Reviews = append(v.Reviews, ReviewView{By: b.name(w.Person), Verdict: w.Verdict, Reason: w.Reason, Stage: w.Stage, At: w.At})
+	}
+	return v, nil
 }

@@ -132,3 +132,15 @@ func (d *Directory) Members(groups, people []string) []string {
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
+
+// GroupsOf returns the names of the groups that hold the person, sorted.
+func (d *Directory) GroupsOf(id string) []string {
+	names := []string{}
+	for name, g := range d.groups {
+		if slices.Contains(g.People, id) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

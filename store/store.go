@@ -183,6 +183,10 @@ type Review struct {
 	Digest  string    `json:"digest"` // of the request that the person saw
 	Reason  string    `json:"reason,omitempty"`
 	At      time.Time `json:"at"`
+	// Platform, Space and Account are where the person answered.
+	Platform string `json:"platform"`
+	Space    string `json:"space"`
+	Account  string `json:"account"`
 }
 
 // Outcome is how a request came to an end, or to an approval.

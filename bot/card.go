@@ -1,0 +1,364 @@
+package bot
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/countersign/countersign/bot/chat"
+	"github.com/countersign/countersign/identity"
+	"github.com/countersign/countersign/policies"
+	"github.com/countersign/countersign/store"
+)
+
+// A diff longer than this is shown in part, and stands whole in the thread.
+const (
+	previewLines = 30
+	previewRunes = 1500
+	// longRequest is the size in bytes of a canonical request beyond which a
+	// platform may have to cut a text: the whole then stands in the thread.
+	longRequest = 5000
+)
+
+// draw draws a request for one delivery as it stands, with its diff.
+func (b *Broker) draw(ctx context.Context, r store.Request, d store.Delivery) (chat.Card, error) {
+	f, err := thaw(r)
+	if err != nil {
+		return chat.Card{}, err
+	}
+	diff, err := b.diff(ctx, f)
+	if err != nil {
+		return chat.Card{}, err
+	}
+	return b.card(r, f, d, diff), nil
+}
+
+// diff reads the request's diff; none is empty.
+func (b *Broker) diff(ctx context.Context, f Frozen) ([]byte, error) {
+	if f.Context.Diff == nil {
+		return nil, nil
+	}
+	return b.Store.Blob(ctx, f.Context.Diff.SHA256)
+}
+
+// card draws from the frozen request, the state of its record and the diff
+// under the frozen hash, and from nothing else.
+func (b *Broker) card(r store.Request, f Frozen, d store.Delivery, diff []byte) chat.Card {
+	c := chat.Card{
+		Delivery: d.ID, Request: r.ID, Version: r.Version, Digest: r.Digest, Code: r.Code,
+		Title: f.Action, State: b.standing(r, f), Mood: mood(r.State),
+		Fields: b.proven(f), Policy: policyLines(f), Says: says(f), Checks: checks(f), Links: links(f),
+		Reviews: b.reviewLines(r),
+	}
+	if f.Context.Environment != "" {
+		c.Title += " in " + f.Context.Environment
+	}
+	c.Summary = fmt.Sprintf("%s: %s, %s. %s Code %s.", f.ServiceAccount, c.Title, f.Resource, c.State, r.Code)
+	if fd := f.Context.Diff; fd != nil {
+		c.Diff = &chat.Diff{Stat: diffStat(fd)}
+		c.Diff.Preview, c.Diff.Whole = preview(string(diff))
+	}
+	if r.State == store.Pending {
+		c.Deadline = r.Deadline
+	}
+	if d.Asks {
+		c.Actions = actions(r)
+		c.Mentions = b.mentions(r, f, d.Platform)
+	}
+	return c
+}
+
+func mood(s store.State) chat.Mood {
+	switch s {
+	case store.Pending:
+		return chat.Waiting
+	case store.Approved:
+		return chat.Good
+	case store.Denied, store.Revoked:
+		return chat.Bad
+	default:
+		return chat.Over
+	}
+}
+
+func actions(r store.Request) []chat.Action {
+	switch r.State {
+	case store.Pending:
+		return []chat.Action{{Verb: chat.Approve, Label: "Approve"}, {Verb: chat.Deny, Label: "Deny", Input: true}}
+	case store.Approved:
+		return []chat.Action{{Verb: chat.Revoke, Label: "Revoke"}}
+	}
+	return nil
+}
+
+// standing tells in one sentence where a request stands.
+func (b *Broker) standing(r store.Request, f Frozen) string {
+	o := r.Outcome
+	at := o.At.UTC().Format("15:04 UTC on 2 January")
+	switch r.State {
+	case store.Pending:
+		s := f.Decision.Stages[r.Stage]
+		text := fmt.Sprintf("Waiting for approval: %d of %d", approvals(r, r.Stage), s.Quorum)
+		if len(f.Decision.Stages) > 1 {
+			text += fmt.Sprintf(", stage %d of %d (%s)", r.Stage+1, len(f.Decision.Stages), s.Name)
+		}
+		return text + "."
+	case store.Approved:
+		text := fmt.Sprintf("Approved by %s at %s.", b.name(o.By), at)
+		if n := len(r.Issues); n > 0 {
+			text += " Credential issued, valid until " + r.Issues[n-1].Expires.UTC().Format("15:04:05 UTC") + "."
+		}
+		return text
+	case store.Denied:
+		return fmt.Sprintf("Denied by %s at %s.%s", b.name(o.By), at, because(o.Reason))
+	case store.Expired:
+		if o.Kind == "undeliverable" {
+			return fmt.Sprintf("Expired at %s: it could be shown in no channel.", at)
+		}
+		return fmt.Sprintf("Expired at %s: nobody decided in time.", at)
+	case store.Cancelled:
+		return fmt.Sprintf("Cancelled at %s by the machine that asked.", at)
+	case store.Revoked:
+		return fmt.Sprintf("Revoked by %s at %s.%s", b.name(o.By), at, because(o.Reason))
+	case store.Ended:
+		if o.Reason == "unused" {
+			return fmt.Sprintf("Ended at %s: the approval was never used.", at)
+		}
+		return fmt.Sprintf("Ended at %s: what was granted has expired.", at)
+	}
+	return string(r.State)
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return " Reason: " + reason
+}
+
+// name is an outcome's By as people read it.
+func (b *Broker) name(by string) string {
+	switch by {
+	case "policy":
+		return "policy"
+	case "machine":
+		return "the machine that asked"
+	case "clock":
+		return "the clock"
+	}
+	if p, ok := b.Directory.Person(by); ok && p.Name != "" {
+		return p.Name
+	}
+	return by
+}
+
+func (b *Broker) reviewLines(r store.Request) []string {
+	var lines []string
+	for _, v := range r.Reviews {
+		verb := map[string]string{"approve": "approved", "deny": "denied"}[v.Verdict]
+		lines = append(lines, fmt.Sprintf("%s %s at %s.%s", b.name(v.Person), verb, v.At.UTC().Format("15:04 UTC"), because(v.Reason)))
+	}
+	return lines
+}
+
+// proven are the fields of the card, the resource first: what will be granted,
+// and what the machine's token proved of the run.
+func (b *Broker) proven(f Frozen) []chat.Field {
+	fields := []chat.Field{{Label: "Resource", Value: f.Resource}}
+	add := func(label, value string) {
+		if value != "" {
+			fields = append(fields, chat.Field{Label: label, Value: value})
+		}
+	}
+	add("Environment", f.Context.Environment)
+	add("Asked by", f.ServiceAccount+" ("+f.Subject.Name+")")
+	add("Triggered by", b.triggerText(f))
+	add("Risk", f.Decision.Risk)
+	if len(f.Scopes) > 0 {
+		add("Scopes", strings.Join(f.Scopes, " "))
+		add("Audience", f.Audience)
+	} else {
+		add("Scopes", "none: a decision only, no credential")
+	}
+	add("Valid for", time.Duration(f.TTL).String())
+	for _, k := range []struct{ label, fact string }{
+		{"Repository", "repository"}, {"Ref", "ref"}, {"Commit", "sha"}, {"Workflow", "workflow_ref"}, {"Run", "run_url"},
+	} {
+		add(k.label, f.Facts[k.fact])
+	}
+	return fields
+}
+
+func (b *Broker) triggerText(f Frozen) string {
+	t := f.Trigger
+	switch t.Kind {
+	case identity.TriggerPerson:
+		return b.name(t.Person)
+	case identity.TriggerUnmapped:
+		return fmt.Sprintf("%s (%s), not in the directory: one more approval is needed", t.Name, t.Account)
+	default:
+		return "no person: the machine by itself"
+	}
+}
+
+func policyLines(f Frozen) []string {
+	head := map[policies.Effect]string{
+		policies.Allow:  "Pre-approved by policy",
+		policies.Review: "Review required by policy",
+		policies.Deny:   "Denied by policy",
+	}[f.Decision.Effect]
+	lines := []string{fmt.Sprintf("%s (revision %s)", head, f.Revision)}
+	lines = append(lines, f.Decision.Reasons...)
+	for _, s := range f.Decision.Stages {
+		lines = append(lines, fmt.Sprintf("%s: %d of %s", s.Name, s.Quorum, approverNames(s)))
+	}
+	return lines
+}
+
+// says are the caller's own words.
+func says(f Frozen) []chat.Field {
+	fields := []chat.Field{{Label: "Reason", Value: f.Reason}}
+	if f.Context.Risk != "" {
+		fields = append(fields, chat.Field{Label: "Risk", Value: f.Context.Risk})
+	}
+	if t := f.TriggeredBy; t != nil {
+		fields = append(fields, chat.Field{Label: "Triggered by", Value: strings.TrimSpace(t.Name + " (" + t.Kind + ":" + t.ID + ") " + t.URL)})
+	}
+	if len(f.Context.Tickets) > 0 {
+		fields = append(fields, chat.Field{Label: "Tickets", Value: strings.Join(f.Context.Tickets, ", ")})
+	}
+	keys := make([]string, 0, len(f.Context.Labels))
+	for k := range f.Context.Labels {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		fields = append(fields, chat.Field{Label: "Label", Value: k + "=" + f.Context.Labels[k]})
+	}
+	return fields
+}
+
+func checks(f Frozen) []chat.Check {
+	var out []chat.Check
+	for _, c := range f.Context.Checks {
+		out = append(out, chat.Check{Name: c.Name, Status: c.Status, Value: c.Value, Threshold: c.Threshold})
+	}
+	return out
+}
+
+func links(f Frozen) []chat.Link {
+	var out []chat.Link
+	for _, l := range f.Context.Links {
+		out = append(out, chat.Link{Title: l.Title, URL: l.URL})
+	}
+	for _, c := range f.Context.Checks {
+		if c.URL != "" {
+			out = append(out, chat.Link{Title: c.Name, URL: c.URL})
+		}
+	}
+	return out
+}
+
+func diffStat(d *FrozenDiff) string {
+	files := "files"
+	if d.Files == 1 {
+		files = "file"
+	}
+	return fmt.Sprintf("%d %s, +%d −%d", d.Files, files, d.Added, d.Removed)
+}
+
+// preview cuts a diff to what a card holds, on whole lines.
+func preview(text string) (string, bool) {
+	var out strings.Builder
+	runes := 0
+	for i, line := range strings.SplitAfter(text, "\n") {
+		n := utf8.RuneCountInString(line)
+		if i >= previewLines || runes+n > previewRunes {
+			return out.String(), false
+		}
+		out.WriteString(line)
+		runes += n
+	}
+	return out.String(), true
+}
+
+// files are what the card's thread holds beside it: the whole diff where the
+// card shows a part, and the whole request where a platform may have to cut.
+func files(r store.Request, f Frozen, diff []byte) []chat.File {
+	var out []chat.File
+	long := len(r.Canonical) > longRequest
+	if _, whole := preview(string(diff)); len(diff) > 0 && (!whole || long) {
+		out = append(out, chat.File{Name: r.Code + ".diff", Title: "The whole diff of " + r.Code + ": " + diffStat(f.Context.Diff), Text: diff})
+	}
+	if long {
+		out = append(out, chat.File{Name: r.Code + ".json", Title: "The whole request " + r.Code, Text: r.Canonical})
+	}
+	return out
+}
+
+// mentions call the approvers of the open gate: a group by the platform's own
+// group where it has one, otherwise its people one by one.
+func (b *Broker) mentions(r store.Request, f Frozen, platform string) []chat.Mention {
+	if r.State != store.Pending {
+		return nil
+	}
+	var out []chat.Mention
+	s := f.Decision.Stages[r.Stage]
+	people := slices.Clone(s.Approvers.People)
+	for _, name := range s.Approvers.Groups {
+		g, _ := b.Directory.Group(name)
+		if id := g.Mentions[platform]; id != "" {
+			out = append(out, chat.Mention{Group: id})
+			continue
+		}
+		people = append(people, g.People...)
+	}
+	slices.Sort(people)
+	for _, id := range slices.Compact(people) {
+		p, ok := b.Directory.Person(id)
+		if !ok || slices.Contains(f.Excluded, id) || len(out) >= maxMentions {
+			continue
+		}
+		for _, a := range p.Accounts {
+			if a.Kind == platform {
+				out = append(out, chat.Mention{Account: chat.Account{Platform: a.Kind, Space: a.Space, ID: a.ID}})
+				break
+			}
+		}
+	}
+	return out
+}
+
+// maxMentions keeps a card from waking a whole company.
+const maxMentions = 10
+
+// progressLine is one event as a thread tells it.
+func (b *Broker) progressLine(p store.Progress) string {
+	switch p.Kind {
+	case "stage":
+		return fmt.Sprintf("%s completed a stage. Next: %s.", b.name(p.By), p.Text)
+	case "issued":
+		return "Credential issued, valid until " + p.Text + "."
+	case "approved":
+		return fmt.Sprintf("Approved by %s.", b.name(p.By))
+	case "denied_by_policy", "denied_by_person":
+		return fmt.Sprintf("Denied by %s.%s", b.name(p.By), because(p.Text))
+	case "expired":
+		return "Expired: nobody decided in time."
+	case "undeliverable":
+		return "Expired: it could be shown in no channel."
+	case "cancelled":
+		return "Cancelled by the machine that asked."
+	case "revoked":
+		return fmt.Sprintf("Revoked by %s.%s", b.name(p.By), because(p.Text))
+	case "ended":
+		if p.Text == "unused" {
+			return "Ended: the approval was never used."
+		}
+		return "Ended: the credential has expired."
+	}
+	return p.Kind
+}

@@ -1,0 +1,292 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/countersign/countersign/bot/chat"
+	"github.com/countersign/countersign/identity"
+	"github.com/countersign/countersign/policies"
+	"github.com/countersign/countersign/store"
+)
+
+// maxReviewReason is how much a reviewer may write, in characters.
+const maxReviewReason = 1000
+
+// notAllowed is an error whose text is the answer to the person who acted.
+type notAllowed string
+
+func (n notAllowed) Error() string { return string(n) }
+
+// reviewer is a person who acts now, in front of one account.
+type reviewer struct {
+	identity.Person
+	account identity.Account
+}
+
+// who turns an account into a person who may act at all: known to the platform
+// as a human, active and at home, and known to the directory. It fails closed:
+// a platform that does not answer makes nobody a reviewer.
+func (b *Broker) who(ctx context.Context, a chat.Account) (reviewer, error) {
+	account := identity.Account{Kind: a.Platform, Space: a.Space, ID: a.ID}
+	platform := b.Platforms[a.Platform]
+	if platform == nil || !account.Complete() {
+		return reviewer{}, notAllowed("Your account could not be identified. Nothing was changed.")
+	}
+	m, err := platform.Member(ctx, a)
+	if err != nil {
+		b.Log.Warn("account lookup failed", "platform", a.Platform, "error", err.Error())
+		return reviewer{}, notAllowed("Your account could not be checked just now. Nothing was changed; please try again.")
+	}
+	if !reviews(m) {
+		return reviewer{}, notAllowed("Only active full members of this organisation may act here: no guests, outside accounts or bots. Nothing was changed.")
+	}
+	p, ok := b.Directory.ByAccount(account)
+	if !ok {
+		return reviewer{}, notAllowed(fmt.Sprintf("Your account (%s) is not in Countersign's directory. Ask its operator to add it to people. Nothing was changed.", account))
+	}
+	return reviewer{Person: p, account: account}, nil
+}
+
+// reviews reports whether a platform's member may act at all.
+func reviews(m chat.Member) bool { return m.Known && m.Human && m.Active && m.Home }
+
+// Click implements chat.Handler.
+func (b *Broker) Click(ctx context.Context, c chat.Click) chat.Reply {
+	d, err := b.Store.Delivery(ctx, c.Delivery)
+	if errors.Is(err, store.ErrNotFound) {
+		return refuse("This button is not known. Nothing was changed.")
+	}
+	if err != nil {
+		return b.unsure("read delivery", err)
+	}
+	if d.Platform != c.Account.Platform || !d.Asks || (c.Channel != "" && c.Channel != d.Channel) {
+		return refuse("This button does not belong to this message. Nothing was changed.")
+	}
+	r, err := b.Store.Get(ctx, d.Request)
+	if err != nil {
+		return b.unsure("read request", err)
+	}
+	b.adopt(ctx, d, c.Ref)
+	p, err := b.who(ctx, c.Account)
+	if err != nil {
+		return refuse(err.Error())
+	}
+	reply := b.act(ctx, p, r, c)
+	return b.withCard(ctx, d, reply)
+}
+
+// adopt notes a copy of the card that a lost answer had hidden from us.
+func (b *Broker) adopt(ctx context.Context, d store.Delivery, ref string) {
+	if ref == "" || slices.Contains(d.Refs, ref) || len(d.Refs) >= maxCopies {
+		return
+	}
+	_, err := b.Store.UpdateDelivery(ctx, d.ID, addRefs(ref))
+	if err != nil {
+		b.Log.Warn("copy of a card was not noted", "delivery_request", d.Request, "error", err.Error())
+	}
+}
+
+// withCard adds the card as it stands now, for platforms that answer with it.
+func (b *Broker) withCard(ctx context.Context, d store.Delivery, reply chat.Reply) chat.Reply {
+	if reply.Prompt != nil || reply.Refused {
+		return reply
+	}
+	r, err := b.Store.Get(ctx, d.Request)
+	if err != nil {
+		return reply
+	}
+	if card, err := b.draw(ctx, r, d); err == nil {
+		reply.Card = &card
+	}
+	return reply
+}
+
+// act does what the person asks with one request, from a button or a command.
+func (b *Broker) act(ctx context.Context, p reviewer, r store.Request, c chat.Click) chat.Reply {
+	f, err := thaw(r)
+	if err != nil {
+		return b.unsure("read frozen request", err)
+	}
+	if n := utf8.RuneCountInString(c.Reason); n > maxReviewReason {
+		return refuse(fmt.Sprintf("The reason has %d characters; at most %d. Nothing was changed.", n, maxReviewReason))
+	}
+	switch c.Verb {
+	case chat.Approve, chat.Deny:
+		if c.Verb == chat.Deny && strings.TrimSpace(c.Reason) == "" {
+			if err := b.mayReview(ctx, p, r, f); err != nil {
+				return b.explain(r, err)
+			}
+			return ask(c, r, f, "Why not? The one who asked will read this.")
+		}
+		return b.answer(ctx, p, r, f, store.Review{
+			Person: p.ID, Verdict: string(c.Verb), Reason: strings.TrimSpace(c.Reason),
+			Platform: p.account.Kind, Space: p.account.Space, Account: p.account.ID,
+		})
+	case chat.Revoke:
+		return b.revoke(ctx, p, r, f, strings.TrimSpace(c.Reason))
+	default:
+		return refuse("This button is not known. Nothing was changed.")
+	}
+}
+
+// ask makes a form for the missing reason.
+func ask(c chat.Click, r store.Request, f Frozen, label string) chat.Reply {
+	return chat.Reply{Refused: true, Text: "A reason is needed.", Prompt: &chat.Prompt{
+		Delivery: c.Delivery, Verb: c.Verb, Title: "Deny request", Label: label, Submit: "Deny", MaxLength: maxReviewReason,
+		Facts: []chat.Field{{Label: "Action", Value: f.Action}, {Label: "Resource", Value: f.Resource}, {Label: "Code", Value: r.Code}},
+	}}
+}
+
+// answer writes one review. It judges on what it read; when the record moved
+// meanwhile, it reads and judges again.
+func (b *Broker) answer(ctx context.Context, p reviewer, r store.Request, f Frozen, v store.Review) chat.Reply {
+	for {
+		if err := b.mayReview(ctx, p, r, f); err != nil {
+			return b.explain(r, err)
+		}
+		next, err := b.Store.Update(ctx, r.ID, review(f, r.Version, v))
+		switch {
+		case errors.Is(err, errStale):
+			r = next
+			continue
+		case errors.Is(err, errDecided), errors.Is(err, errTwice):
+			return b.explain(next, err)
+		case err != nil:
+			return b.settle(ctx, p, r, v, err)
+		}
+		b.Nudge()
+		b.Log.Info("review recorded", "request", r.ID, "person", p.ID, "verdict", v.Verdict, "state", string(next.State))
+		if !reviewed(next, p.ID, r.Stage) { // the deadline had passed: it expired instead
+			return b.explain(next, errDecided)
+		}
+		return chat.Reply{Text: "Recorded. " + b.standing(next, f)}
+	}
+}
+
+// settle reads again after a write whose outcome is unknown.
+func (b *Broker) settle(ctx context.Context, p reviewer, before store.Request, v store.Review, cause error) chat.Reply {
+	r, err := b.Store.Get(ctx, before.ID)
+	if err == nil && errors.Is(cause, store.ErrUnknown) {
+		for _, w := range r.Reviews {
+			if w.Person == p.ID && w.Stage == before.Stage && w.Verdict == v.Verdict {
+				b.Nudge()
+				return chat.Reply{Text: "Recorded."}
+			}
+		}
+	}
+	return b.unsure("record review", cause)
+}
+
+// mayReview holds the rules of eligibility, then asks the policy.
+func (b *Broker) mayReview(ctx context.Context, p reviewer, r store.Request, f Frozen) error {
+	switch {
+	case r.State != store.Pending:
+		return errDecided
+	case reviewed(r, p.ID, r.Stage):
+		return errTwice
+	case slices.Contains(f.Excluded, p.ID):
+		return notAllowed("You triggered this request, or are named as who did: somebody else has to review it.")
+	}
+	s := f.Decision.Stages[r.Stage]
+	if !slices.Contains(b.approvers(s, f), p.ID) {
+		return notAllowed(fmt.Sprintf("You are not among the approvers of this request (%s).", approverNames(s)))
+	}
+	if s.Distinct && slices.ContainsFunc(r.Reviews, func(v store.Review) bool { return v.Person == p.ID && v.Verdict == "approve" }) {
+		return notAllowed("You approved an earlier stage; this one needs somebody else.")
+	}
+	return b.policyAllows(ctx, r, f, &p.ID)
+}
+
+// policyAllows asks data.countersign.review; anything but a clear answer is a
+// refusal.
+func (b *Broker) policyAllows(ctx context.Context, r store.Request, f Frozen, who *string) error {
+	account, ok := b.Accounts.Account(f.ServiceAccount)
+	if !ok {
+		return notAllowed(fmt.Sprintf("The service account %q is no longer configured.", f.ServiceAccount))
+	}
+	in := policyInput(f, account, time.Duration(f.TTL))
+	in.Now = stamp(b.Now())
+	for _, v := range r.Reviews {
+		in.Reviews = append(in.Reviews, policies.ReviewSoFar{Person: v.Person, Verdict: v.Verdict, Stage: v.Stage})
+	}
+	if who != nil {
+		in.Person = &policies.Person{ID: *who, Groups: b.Directory.GroupsOf(*who)}
+	}
+	v, err := b.Policy.Review(ctx, in)
+	if err != nil {
+		b.Log.Error("review policy failed", "request", r.ID, "error", err.Error())
+		return notAllowed("The policy could not be asked just now. Nothing was changed; please try again.")
+	}
+	if v.Deny {
+		return notAllowed("The policy does not allow it: " + strings.Join(v.Reasons, "; "))
+	}
+	return nil
+}
+
+// revoke ends an approved request. Whoever could have approved it, was involved
+// in it, or owns the service account may: this only ever takes a right away.
+func (b *Broker) revoke(ctx context.Context, p reviewer, r store.Request, f Frozen, reason string) chat.Reply {
+	if !b.concerns(p.ID, r, f) {
+		return refuse("You are not among the approvers or owners of this request.")
+	}
+	next, err := b.Store.Update(ctx, r.ID, revokeBy(person(p.ID), "person", reason))
+	switch {
+	case errors.Is(err, errDecided) && next.State == store.Pending:
+		return refuse("It is still pending: deny it instead.")
+	case errors.Is(err, errDecided):
+		return b.explain(next, err)
+	case err != nil:
+		if again, readErr := b.Store.Get(ctx, r.ID); readErr != nil || again.State != store.Revoked {
+			return b.unsure("revoke", err)
+		}
+	}
+	b.Nudge()
+	b.Log.Info("request revoked", "request", r.ID, "person", p.ID)
+	return chat.Reply{Text: "Revoked. Verifiers that introspect refuse the credential from now on; one that only checks signatures accepts it until it expires."}
+}
+
+// concerns reports whether the person may see and revoke the request.
+func (b *Broker) concerns(id string, r store.Request, f Frozen) bool {
+	if slices.Contains(r.People, id) || slices.Contains(f.Owners, id) {
+		return true
+	}
+	for _, s := range f.Decision.Stages {
+		if slices.Contains(b.Directory.Members(s.Approvers.Groups, s.Approvers.People), id) {
+			return true
+		}
+	}
+	return false
+}
+
+// explain tells the person who acted why nothing was changed.
+func (b *Broker) explain(r store.Request, err error) chat.Reply {
+	switch {
+	case errors.Is(err, errDecided):
+		f, thawErr := thaw(r)
+		if thawErr != nil {
+			return b.unsure("read frozen request", thawErr)
+		}
+		return refuse("Nothing was changed: this request is no longer open. " + b.standing(r, f))
+	case errors.Is(err, errTwice):
+		return refuse("You have reviewed this stage already; one person counts once, on every platform.")
+	}
+	return refuse(err.Error())
+}
+
+func refuse(text string) chat.Reply { return chat.Reply{Text: text, Refused: true} }
+
+// unsure answers when the store failed: the person is never told a guess.
+func (b *Broker) unsure(doing string, err error) chat.Reply {
+	b.Log.Error("action not confirmed", "doing", doing, "error", err.Error())
+	return refuse("Not confirmed: something went wrong on our side. The card shows what holds; please try again.")
+}
+
+func approverNames(s policies.Stage) string {
+	return strings.Join(append(slices.Clone(s.Approvers.Groups), s.Approvers.People...), ", ")
+}
