@@ -1,0 +1,105 @@
+package countersign
+
+# denials are the reasons for which no person is asked: each says what is wrong
+# and what to change.
+
+denials contains sprintf("%s may not ask for %s: its actions are %s", [
+	input.service_account.name, input.request.action, listed(input.service_account.actions),
+]) if {
+	not input.request.action in input.service_account.actions
+}
+
+denials contains sprintf("%s may not have scope %s: its scopes are %s", [
+	input.service_account.name, scope, listed(input.service_account.scopes),
+]) if {
+	some scope in input.request.scopes
+	not scope in input.service_account.scopes
+}
+
+denials contains sprintf("%s may not use audience %s: its audiences are %s", [
+	input.service_account.name, input.request.audience, listed(input.service_account.audiences),
+]) if {
+	input.request.audience != ""
+	not input.request.audience in input.service_account.audiences
+}
+
+denials contains sprintf("name an audience: those of %s are %s", [
+	input.service_account.name, listed(input.service_account.audiences),
+]) if {
+	audience == ""
+	count(input.request.scopes) > 0
+}
+
+denials contains "the ttl must be more than 0s" if input.request.ttl_seconds <= 0
+
+denials contains sprintf("ttl %s is over the cap: %s%s may have at most %s", [
+	input.request.ttl, input.request.action, where, terms.max_ttl,
+]) if {
+	input.request.ttl_seconds * 1000000000 > time.parse_duration_ns(terms.max_ttl)
+}
+
+denials contains sprintf("environment %s is unknown: the policy's data must give it a tier", [environment]) if {
+	environment != ""
+	not data.config.environments[environment]
+}
+
+denials contains sprintf("the token proves environment %s, and the request says %s: ask from a run of the same tier", [
+	input.facts.environment, environment,
+]) if {
+	not proved_tier == environment_tier
+	input.facts.environment != ""
+}
+
+denials contains sprintf("%s is for environment %s only, and the request says %s", [
+	input.service_account.name, pinned, object.get(named, environment, environment),
+]) if {
+	pinned := input.service_account.labels.environment
+	pinned != environment
+}
+
+denials contains sprintf("%s must name its environment", [input.request.action]) if {
+	environment == ""
+	not rule
+}
+
+denials contains sprintf("no rule covers %s%s", [input.request.action, where]) if {
+	data.config.environments[environment]
+	not rule
+}
+
+denials contains sprintf("check %s failed: %s needs checks that do not fail", [name, tier]) if {
+	sensitive
+	some name in failed_checks
+}
+
+denials contains sprintf("a run with %s %s is not trusted with %s%s", [
+	fact, input.facts[fact], input.request.action, where,
+]) if {
+	guarded
+	some fact, values in data.config.untrusted_runs
+	values[input.facts[fact]]
+}
+
+# GitLab runs a fork's merge request in the parent project: the two ids differ.
+denials contains sprintf("a run of a fork is not trusted with %s%s", [input.request.action, where]) if {
+	guarded
+	input.facts.project_id != input.facts.job_project_id
+}
+
+denials contains sprintf("trigger %s is unknown: it must be none, person or unmapped", [input.trigger.kind]) if {
+	not input.trigger.kind in {"none", "person", "unmapped"}
+}
+
+# guarded is what a stranger's code must not even ask for: all that is never
+# pre-approved.
+guarded if sensitive
+
+guarded if not terms.pre_approve
+
+proved_tier := data.config.environments[input.facts.environment]
+
+named := {"": "none"}
+
+listed(names) := "none" if count(names) == 0
+
+else := concat(", ", names)
