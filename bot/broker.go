@@ -162,3 +162,10 @@ func (b *Broker) RevokeCredential(ctx context.Context, c identity.Caller, g iden
 	}
 	return err
 }
+
+// PolicyAnswers reports whether the policy can be asked at all. What it decides
+// about an empty input does not matter.
+func (b *Broker) PolicyAnswers(ctx context.Context) error {
+	_, err := b.Policy.Decide(ctx, policyInput(Frozen{Created: b.Now()}, identity.ServiceAccount{}, 0))
+	return err
+}
