@@ -178,9 +178,7 @@ func (b *files) compile(sources map[string]string) (*ast.Compiler, error) {
 		case errors.As(err, &errs):
 			faults = append(faults, errs...)
 		case err != nil:
-			return nil, fmt.Errorf("%s: %w", name, err)
-		case m == nil:
-			return nil, fmt.Errorf("%s is empty: begin it with package countersign", name)
+			return nil, fmt.Errorf("%w: begin %s with package countersign, or remove it", err, name)
 		default:
 			modules[name] = m
 		}

@@ -1,10 +1,12 @@
 package opa
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -24,7 +26,7 @@ type sample struct {
 	Input policies.Input `json:"input"`
 	// Want has the members of the answer that matter. Each must be equal, but
 	// for reasons: each of those must be part of one that was given.
-	Want map[string]jsontext.Value `json:"want"`
+	Want jsontext.Value `json:"want"`
 }
 
 // trySamples evaluates every *.json file of fsys, and returns how many there are.
@@ -59,61 +61,82 @@ func (e *Engine) trySample(ctx context.Context, fsys fs.FS, name string) error {
 	if err := json.Unmarshal(raw, &s, json.RejectUnknownMembers(true)); err != nil {
 		return err
 	}
-	switch ttl := time.Duration(s.Input.Request.TTL); {
-	case len(s.Want) == 0:
-		return errors.New("want is empty: say at least which effect")
-	case s.Input.Request.TTLSeconds != int64(ttl/time.Second):
+	if ttl := time.Duration(s.Input.Request.TTL); s.Input.Request.TTLSeconds != int64(ttl/time.Second) {
 		return fmt.Errorf("ttl_seconds is %d, and ttl is %s: they must say the same", s.Input.Request.TTLSeconds, ttl)
 	}
-	var answer any
 	switch s.Entry {
 	case "", "decision":
-		answer, err = e.Decide(ctx, s.Input)
+		d, err := e.Decide(ctx, s.Input)
+		if err != nil {
+			return err
+		}
+		return differs(d, d.Reasons, s.Want)
 	case "review":
-		answer, err = e.Review(ctx, s.Input)
+		v, err := e.Review(ctx, s.Input)
+		if err != nil {
+			return err
+		}
+		return differs(v, v.Reasons, s.Want)
 	default:
 		return fmt.Errorf("entry must be decision or review, not %q", s.Entry)
 	}
-	if err != nil {
-		return err
-	}
-	return differs(answer, s.Want)
 }
 
-// differs compares what the answer and want both say, in RFC 8785 form.
-func differs(answer any, want map[string]jsontext.Value) error {
-	raw, err := json.Marshal(answer)
+// differs compares the members that want names, as T writes them: 10m is 10m0s.
+func differs[T any](answer T, reasons []string, want jsontext.Value) error {
+	var typed T
+	if err := json.Unmarshal(want, &typed, json.RejectUnknownMembers(true)); err != nil {
+		return fmt.Errorf("want: %w", err)
+	}
+	named, err := membersOf(want)
+	if err != nil {
+		return fmt.Errorf("want: %w", err)
+	}
+	if len(named) == 0 {
+		return errors.New("want is empty: say at least which effect")
+	}
+	wanted, err := membersOf(typed)
 	if err != nil {
 		return err
 	}
-	var got map[string]jsontext.Value
-	if err := json.Unmarshal(raw, &got); err != nil {
+	got, err := membersOf(answer)
+	if err != nil {
 		return err
 	}
 	var faults []error
-	for key, w := range want {
-		g, ok := got[key]
-		switch {
-		case !ok:
-			faults = append(faults, fmt.Errorf("want %s %s, and the policy gives none", key, w))
-		case key == "reasons":
-			faults = append(faults, unsaid(g, w))
-		default:
-			if err := errors.Join(g.Canonicalize(), w.Canonicalize()); err != nil {
-				return err
-			}
-			if string(g) != string(w) {
-				faults = append(faults, fmt.Errorf("want %s %s, the policy gives %s (%s)", key, w, g, got["reasons"]))
-			}
+	for _, key := range slices.Sorted(maps.Keys(named)) {
+		if key == "reasons" {
+			faults = append(faults, unsaid(reasons, wanted[key]))
+		} else if w, g := string(wanted[key]), string(got[key]); w != g {
+			faults = append(faults, fmt.Errorf("want %s %s, the policy gives %s: %s", key, w, cmp.Or(g, "none"), strings.Join(reasons, "; ")))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-func unsaid(got, want jsontext.Value) error {
-	var given, wanted []string
-	if err := errors.Join(json.Unmarshal(got, &given), json.Unmarshal(want, &wanted)); err != nil {
-		return fmt.Errorf("reasons: %w", err)
+// membersOf returns v's members in RFC 8785 form.
+func membersOf(v any) (map[string]jsontext.Value, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var m map[string]jsontext.Value
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, err
+	}
+	for key, value := range m {
+		if err := value.Canonicalize(); err != nil {
+			return nil, err
+		}
+		m[key] = value
+	}
+	return m, nil
+}
+
+func unsaid(given []string, want jsontext.Value) error {
+	var wanted []string
+	if err := json.Unmarshal(want, &wanted); err != nil {
+		return fmt.Errorf("want.reasons: %w", err)
 	}
 	for _, w := range wanted {
 		if !slices.ContainsFunc(given, func(g string) bool { return strings.Contains(g, w) }) {
