@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,10 +108,17 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 // Audit answers a query with a bounded number of reads.
 func (b *Broker) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 	page := AuditPage{Entries: []AuditEntry{}}
-	from := uint64(math.MaxInt64)
-	if q.Before > 0 {
-		from = q.Before - 1
+	_, size, err := b.Store.Checkpoint(ctx)
+	if err != nil {
+		return page, err
 	}
+	if q.Before > 0 {
+		size = min(size, q.Before)
+	}
+	if size == 0 {
+		return page, nil
+	}
+	from := size - 1
 	requests := map[string]known{}
 	for scanned := 0; scanned < scanLimit; {
 		logged, err := b.Store.Log(ctx, from, 500, true)
