@@ -130,7 +130,7 @@ func seal(alg string, key any, header, payload string) string {
 	return input + "." + encode(rawSign(alg, key, input))
 }
 
-func (k SigningKey) raw() any { return k.held.signer }
+func (k SigningKey) raw() any { return k.held() }
 
 // clock is a clock that tests turn.
 type clock struct {

@@ -20,12 +20,10 @@ import (
 // The zero value signs nothing.
 type SigningKey struct {
 	kid string
-	// held is a pointer, so that printing a struct around the key prints an
-	// address and not the key.
-	held *held
+	// held returns the private key. It is a function, since fmt walks through
+	// pointers and unexported fields, but shows of a function only the address.
+	held func() crypto.Signer
 }
-
-type held struct{ signer crypto.Signer }
 
 // KID returns the RFC 7638 thumbprint of the public key.
 func (k SigningKey) KID() string { return k.kid }
@@ -35,7 +33,7 @@ func (k SigningKey) Public() crypto.PublicKey {
 	if k.held == nil {
 		return nil
 	}
-	return k.held.signer.Public()
+	return k.held().Public()
 }
 
 // Algorithm returns the algorithm of credentials that the key signs: ES256,
@@ -68,7 +66,7 @@ func newSigningKey(key any) (SigningKey, error) {
 	if k, ok := signer.Public().(*ecdsa.PublicKey); ok && k.Curve != elliptic.P256() {
 		return SigningKey{}, errors.New("an elliptic curve other than P-256")
 	}
-	return SigningKey{kid: kid, held: &held{signer}}, nil
+	return SigningKey{kid: kid, held: func() crypto.Signer { return signer }}, nil
 }
 
 // rsaBits is the size of the RSA keys that are made here: 128 bits of security
@@ -102,7 +100,7 @@ func WriteKey(path string, k SigningKey) error {
 	if k.held == nil {
 		return errors.New("there is no key to write")
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(k.held.signer)
+	der, err := x509.MarshalPKCS8PrivateKey(k.held())
 	if err != nil {
 		return errors.New("the key cannot be encoded")
 	}

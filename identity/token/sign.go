@@ -56,7 +56,7 @@ func Sign(k SigningKey, c AssertionClaims) (identity.Secret, error) {
 func (k SigningKey) sign(alg, typ string, claims jwt.MapClaims) (identity.Secret, error) {
 	t := jwt.NewWithClaims(jwt.GetSigningMethod(alg), claims)
 	t.Header["typ"], t.Header["kid"] = typ, k.kid
-	raw, err := t.SignedString(k.held.signer)
+	raw, err := t.SignedString(k.held())
 	if err != nil {
 		return "", errors.New("signing failed")
 	}
