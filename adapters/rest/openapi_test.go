@@ -46,7 +46,7 @@ func conform(t *testing.T, req *http.Request, res *http.Response, body []byte) {
 		return
 	}
 	route, params, err := rt.FindRoute(req)
-	if err != nil {
+	if err != nil || res.StatusCode == http.StatusMethodNotAllowed {
 		conformTo(t, "Problem", body)
 		return
 	}

@@ -1,0 +1,157 @@
+package rest
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNewReportsEveryFault(t *testing.T) {
+	t.Parallel()
+	good := open(t).api.Config
+	if _, err := New(good); err != nil {
+		t.Fatal(err)
+	}
+	_, err := New(Config{})
+	for _, field := range []string{"Broker", "Tokens", "Minter", "Issuer", "InvalidToken", "KeysUnavailable", "Ready", "Log", "NewID"} {
+		if err == nil || !strings.Contains(err.Error(), "Config."+field) {
+			t.Errorf("%s is not missed: %v", field, err)
+		}
+	}
+	secret := sha256.Sum256([]byte("s"))
+	for name, vs := range map[string][]Verifier{
+		"no name":      {{SecretSHA256: secret, Audience: "a"}},
+		"no audience":  {{Name: "v", SecretSHA256: secret}},
+		"no secret":    {{Name: "v", Audience: "a"}},
+		"empty secret": {{Name: "v", Audience: "a", SecretSHA256: sha256.Sum256(nil)}},
+		"same name":    {{Name: "v", SecretSHA256: secret, Audience: "a"}, {Name: "v", SecretSHA256: sha256.Sum256([]byte("t")), Audience: "b"}},
+		"same secret":  {{Name: "v", SecretSHA256: secret, Audience: "a"}, {Name: "w", SecretSHA256: secret, Audience: "b"}},
+	} {
+		c := good
+		c.Verifiers = vs
+		if _, err := New(c); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
+
+func TestDocuments(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for path, want := range map[string]string{
+		"/.well-known/jwks.json": `"kid":"k1"`, "/.well-known/openid-configuration": `"issuer":"https://cs.example"`,
+		"/.well-known/oauth-authorization-server": `"issuer":"https://cs.example"`, "/openapi.json": `"openapi": "3.1.0"`,
+	} {
+		a := d.call("GET", path, "", "Authorization", "")
+		if a.StatusCode != 200 || !strings.Contains(a.body, want) || a.Header.Get("Cache-Control") != "public, max-age=3600" ||
+			a.Header.Get("Content-Type") != "application/json" || a.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %s, headers %v: %.80s", path, a.Status, a.Header, a.body)
+		}
+	}
+}
+
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	if a := d.call("GET", "/readyz", "", "Authorization", ""); a.StatusCode != 200 || a.body != `{"status":"ok","problems":[]}` {
+		t.Errorf("ready: %s: %s", a.Status, a.body)
+	}
+	d.ready = []Problem{{Component: "policy", Detail: "no bundle is loaded: set policy.path"}}
+	a := d.call("GET", "/readyz", "", "Authorization", "")
+	if a.StatusCode != 503 || a.body != `{"status":"unready","problems":[{"component":"policy","detail":"no bundle is loaded: set policy.path"}]}` {
+		t.Errorf("unready: %s: %s", a.Status, a.body)
+	}
+	if a := d.call("GET", "/healthz", "", "Authorization", ""); a.StatusCode != 200 {
+		t.Errorf("alive: %s", a.Status)
+	}
+}
+
+// A flood of submissions is stopped, and keeps nobody from polling.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *Config) { c.Limits.Submits = Limit{PerSecond: 0.001, Burst: 2} })
+	for i, want := range []int{202, 202, 429, 429} {
+		a := d.call("POST", "/v1/requests", ask("deploy"))
+		if a.StatusCode != want || (want == 429) != (a.Header.Get("Retry-After") == "1") {
+			t.Errorf("submission %d: %s, Retry-After %q", i, a.Status, a.Header.Get("Retry-After"))
+		}
+	}
+	for range 20 {
+		if a := d.call("GET", "/v1/requests/req-1", ""); a.StatusCode != 200 {
+			t.Errorf("poll: %s", a.Status)
+		}
+	}
+	d = open(t, func(c *Config) { c.Limits.Others = Limit{PerSecond: 0.001, Burst: 1} })
+	id := d.submit("deploy")
+	for i, want := range []int{200, 429} {
+		if a := d.call("GET", "/v1/requests/"+id, ""); a.StatusCode != want {
+			t.Errorf("poll %d: %s", i, a.Status)
+		}
+	}
+}
+
+// On shutdown the server's base context ends, and long polls are answered with
+// the request as it stands.
+func TestShutdownAnswersWaiters(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	mux := http.NewServeMux()
+	d.api.Mount(mux)
+	base, stop := context.WithCancel(t.Context())
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second, BaseContext: func(net.Listener) context.Context { return base }}
+	t.Cleanup(func() { _ = s.Close() })
+	go func() { _ = s.Serve(l) }()
+	d.server.URL = "http://" + l.Addr().String()
+	id := d.submit("deploy")
+	go func() {
+		for d.waiting() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		stop()
+	}()
+	start := time.Now()
+	a := d.call("GET", "/v1/requests/"+id+"?after=1&wait=25s", "")
+	if v := a.view(t); a.StatusCode != 200 || v.State != "pending" || time.Since(start) > 10*time.Second {
+		t.Errorf("%s after %s: %s", a.Status, time.Since(start), a.body)
+	}
+}
+
+// Waiters cost no goroutine beyond the two that net/http has for a connection.
+func TestWaitersAreCheap(t *testing.T) {
+	d := open(t)
+	id := d.submit("deploy")
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	goroutines := runtime.NumGoroutine()
+	const waiters = 200
+	for range waiters {
+		if _, err := fmt.Fprintf(d.raw(t), "GET /v1/requests/%s?after=1&wait=25s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", id, d.token("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d.waiting() < waiters {
+		time.Sleep(time.Millisecond)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if n := runtime.NumGoroutine() - goroutines; n > 2*waiters+10 {
+		t.Errorf("%d goroutines for %d waiters", n, waiters)
+	}
+	per := (int64(after.HeapAlloc+after.StackInuse) - int64(before.HeapAlloc+before.StackInuse)) / waiters
+	t.Logf("%d bytes for each waiter, the test's own connection included", per)
+	if per > 40<<10 {
+		t.Errorf("%d bytes for each waiter", per)
+	}
+	d.broker.move(id, "approved")
+}
