@@ -39,6 +39,7 @@ type Fake struct {
 	direct  map[chat.Account][]string
 	forms   map[chat.Account]form
 	calls   []string
+	panics  []string
 }
 
 // Posted is a card in a channel, as the channel has it now.
@@ -298,8 +299,19 @@ func (f *Fake) listener() (chat.Handler, error) {
 func (f *Fake) ask(ctx context.Context, do func(context.Context) chat.Reply) chat.Reply {
 	ctx, cancel := context.WithTimeout(ctx, f.Deadline)
 	defer cancel()
+	unconfirmed := chat.Reply{Text: "This is not confirmed: see the card.", Refused: true}
 	answer := make(chan chat.Reply, 1)
-	go func() { answer <- do(ctx) }()
+	go func() {
+		reply := unconfirmed
+		defer func() {
+			if v := recover(); v != nil {
+				f.note(fmt.Sprint(v))
+				reply = unconfirmed
+			}
+			answer <- reply
+		}()
+		reply = do(ctx)
+	}()
 	select {
 	case r := <-answer:
 		if ctx.Err() == nil {
@@ -307,7 +319,21 @@ func (f *Fake) ask(ctx context.Context, do func(context.Context) chat.Reply) cha
 		}
 	case <-ctx.Done():
 	}
-	return chat.Reply{Text: "This is not confirmed: see the card.", Refused: true}
+	return unconfirmed
+}
+
+func (f *Fake) note(panicked string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.panics = append(f.panics, panicked)
+}
+
+// Panics are what the Handler panicked with: the person who acted was told that
+// nothing is confirmed, as on every platform.
+func (f *Fake) Panics() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.panics)
 }
 
 // tell sends what is private in a reply as a direct message. f.mu is held.
