@@ -1,7 +1,8 @@
 package countersign
 
 # denials are the reasons for which no person is asked: each says what is wrong
-# and what to change.
+# and what to change. All of them are tried each time, so the condition that most
+# seldom holds comes first.
 
 denials contains sprintf("%s may not ask for %s: its actions are %s", [
 	input.service_account.name, input.request.action, listed(input.service_account.actions),
@@ -39,15 +40,14 @@ denials contains sprintf("ttl %s is over the cap: %s%s may have at most %s", [
 }
 
 denials contains sprintf("environment %s is unknown: the policy's data must give it a tier", [environment]) if {
-	environment != ""
-	not data.config.environments[environment]
+	not environment_tier
 }
 
 denials contains sprintf("the token proves environment %s, and the request says %s: ask from a run of the same tier", [
 	input.facts.environment, environment,
 ]) if {
-	not proved_tier == environment_tier
 	input.facts.environment != ""
+	not data.config.environments[input.facts.environment] == environment_tier
 }
 
 denials contains sprintf("%s is for environment %s only, and the request says %s", [
@@ -58,32 +58,32 @@ denials contains sprintf("%s is for environment %s only, and the request says %s
 }
 
 denials contains sprintf("%s must name its environment", [input.request.action]) if {
-	environment == ""
 	not rule
+	environment == ""
 }
 
 denials contains sprintf("no rule covers %s%s", [input.request.action, where]) if {
-	data.config.environments[environment]
 	not rule
+	data.config.environments[environment]
 }
 
 denials contains sprintf("check %s failed: %s needs checks that do not fail", [name, tier]) if {
-	sensitive
 	some name in failed_checks
+	sensitive
 }
 
 denials contains sprintf("a run with %s %s is not trusted with %s%s", [
 	fact, input.facts[fact], input.request.action, where,
 ]) if {
-	guarded
 	some fact, values in data.config.untrusted_runs
 	values[input.facts[fact]]
+	guarded
 }
 
 # GitLab runs a fork's merge request in the parent project: the two ids differ.
 denials contains sprintf("a run of a fork is not trusted with %s%s", [input.request.action, where]) if {
-	guarded
 	input.facts.project_id != input.facts.job_project_id
+	guarded
 }
 
 denials contains sprintf("trigger %s is unknown: it must be none, person or unmapped", [input.trigger.kind]) if {
@@ -95,8 +95,6 @@ denials contains sprintf("trigger %s is unknown: it must be none, person or unma
 guarded if sensitive
 
 guarded if not terms.pre_approve
-
-proved_tier := data.config.environments[input.facts.environment]
 
 named := {"": "none"}
 
