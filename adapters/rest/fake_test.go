@@ -142,6 +142,13 @@ func (b *fakeBroker) Wait(ctx context.Context, c identity.Caller, id string, aft
 	}
 }
 
+// peek returns a request as it stands, and the credential that is active.
+func (b *fakeBroker) peek(id string) (store.Request, string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.requests[id], b.active
+}
+
 // move puts a request into a state, as people and the clock do.
 func (b *fakeBroker) move(id string, s store.State) store.Request {
 	b.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -126,32 +127,59 @@ func TestShutdownAnswersWaiters(t *testing.T) {
 	}
 }
 
-// Waiters cost no goroutine beyond the two that net/http has for a connection.
+// Waiters cost no goroutine beyond those that net/http has for a connection, and
+// little memory beyond what a bare handler that waits costs.
 func TestWaitersAreCheap(t *testing.T) {
+	bare := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		bare <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer s.Close()
+	arrived := 0
+	floorMemory, floorGoroutines := cost(t, s.Listener.Addr().String(), "/", func(n int) {
+		for ; arrived < n; arrived++ {
+			<-bare
+		}
+	})
 	d := open(t)
 	id := d.submit("deploy")
-	runtime.GC()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	goroutines := runtime.NumGoroutine()
+	memory, goroutines := cost(t, d.server.Listener.Addr().String(), "/v1/requests/"+id+"?after=1&wait=25s", func(n int) {
+		for d.waiting() < n {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	t.Logf("a waiter costs %d bytes and %.1f goroutines; a bare one %d and %.1f (both ends of the connection)", memory, goroutines, floorMemory, floorGoroutines)
+	if goroutines > floorGoroutines+0.1 {
+		t.Errorf("%.1f goroutines for each waiter, bare %.1f", goroutines, floorGoroutines)
+	}
+	if memory > floorMemory+16<<10 {
+		t.Errorf("%d bytes for each waiter, bare %d", memory, floorMemory)
+	}
+	d.broker.move(id, "approved")
+}
+
+// cost opens connections that wait, and tells what each costs in this process.
+func cost(t *testing.T, address, path string, settled func(n int)) (memory int64, goroutines float64) {
+	t.Helper()
 	const waiters = 200
-	for range waiters {
-		if _, err := fmt.Fprintf(d.raw(t), "GET /v1/requests/%s?after=1&wait=25s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", id, d.token("1")); err != nil {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	already := runtime.NumGoroutine()
+	for i := range waiters {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s.1.w%d\r\n\r\n", path, canaryToken, i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for d.waiting() < waiters {
-		time.Sleep(time.Millisecond)
-	}
+	settled(waiters)
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if n := runtime.NumGoroutine() - goroutines; n > 2*waiters+10 {
-		t.Errorf("%d goroutines for %d waiters", n, waiters)
-	}
-	per := (int64(after.HeapAlloc+after.StackInuse) - int64(before.HeapAlloc+before.StackInuse)) / waiters
-	t.Logf("%d bytes for each waiter, the test's own connection included", per)
-	if per > 40<<10 {
-		t.Errorf("%d bytes for each waiter", per)
-	}
-	d.broker.move(id, "approved")
+	inUse := func(m *runtime.MemStats) int64 { return int64(m.HeapAlloc + m.StackInuse) }
+	return (inUse(&after) - inUse(&before)) / waiters, float64(runtime.NumGoroutine()-already) / waiters
 }

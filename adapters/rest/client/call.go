@@ -176,14 +176,16 @@ type delays = backoff.ExponentialBackOff
 func retry[T any](ctx context.Context, c *Client, patience time.Duration, try func(*delays) (T, error)) (T, error) {
 	d := backoff.NewExponentialBackOff()
 	d.InitialInterval, d.MaxInterval = c.config.MinDelay, c.config.MaxDelay
-	var newest error // that was worth telling
+	var newest error // that ctx's end did not cause
 	result, err := backoff.Retry(ctx, func() (T, error) {
 		r, err := try(d)
 		var a *again
 		if err != nil && !errors.As(err, &a) {
 			err = backoff.Permanent(err)
 		}
-		newest = err
+		if ctx.Err() == nil {
+			newest = err
+		}
 		return r, err
 	}, backoff.WithBackOff(d), backoff.WithMaxElapsedTime(patience), backoff.WithNotify(func(err error, next time.Duration) {
 		var a *again
@@ -199,7 +201,7 @@ func retry[T any](ctx context.Context, c *Client, patience time.Duration, try fu
 		err = a.cause
 	}
 	telling := errors.As(newest, &a) && !errors.Is(newest, errEarly)
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) && telling && !errors.Is(newest, cause) {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) && telling {
 		err = fmt.Errorf("%w: %w", cause, a.cause)
 	}
 	var zero T
