@@ -167,9 +167,10 @@ func addRefs(ref string) func(time.Time, store.Delivery) store.Delivery {
 	}
 }
 
-// postpone records a platform's failure and when to try again, and returns that
-// time. A channel that is gone is not tried again.
-func (b *Broker) postpone(ctx context.Context, d store.Delivery, cause error) time.Time {
+// postpone records a platform's failure and when to try again; where it is the
+// whole platform's, the rest of the queue waits as well. A channel that is gone
+// is not tried again.
+func (b *Broker) postpone(ctx context.Context, d store.Delivery, rest []store.Delivery, cause error) error {
 	class := chat.ClassOf(cause)
 	until := b.Now().Add(backoff(cause, d.Attempts))
 	b.Log.Warn("delivery failed", "platform", d.Platform, "channel", d.Channel, "request", d.Request, "class", class.String(), "error", cause.Error())
@@ -178,16 +179,10 @@ func (b *Broker) postpone(ctx context.Context, d store.Delivery, cause error) ti
 		d.NextTry, d.Fault = until, fmt.Sprint(cause)
 		d.Gone = class == chat.Gone
 	})
-	if err != nil {
-		b.Log.Error("delivery was not recorded", "request", d.Request, "error", err.Error())
-		pause(ctx, time.Second)
+	for _, other := range rest {
+		if err == nil && wholePlatform(cause) {
+			_, err = b.record(ctx, other.ID, func(d *store.Delivery) { d.NextTry = until })
+		}
 	}
-	return until
-}
-
-// putOff moves a delivery behind its platform's trouble.
-func (b *Broker) putOff(ctx context.Context, d store.Delivery, until time.Time) {
-	if _, err := b.record(ctx, d.ID, func(d *store.Delivery) { d.NextTry = until }); err != nil {
-		b.Log.Error("delivery was not recorded", "request", d.Request, "error", err.Error())
-	}
+	return err
 }

@@ -28,6 +28,8 @@ const (
 type Reconciler struct {
 	broker *Broker
 	nudge  chan struct{}
+	// breath is how long a queue rests when our own store fails.
+	breath time.Duration
 	mu     sync.Mutex
 	busy   map[string]bool // platforms whose queue is being worked on
 	wg     sync.WaitGroup
@@ -35,7 +37,7 @@ type Reconciler struct {
 
 // NewReconciler returns the broker's reconciler and makes the broker nudge it.
 func NewReconciler(b *Broker) *Reconciler {
-	r := &Reconciler{broker: b, nudge: make(chan struct{}, 1), busy: map[string]bool{}}
+	r := &Reconciler{broker: b, nudge: make(chan struct{}, 1), breath: time.Second, busy: map[string]bool{}}
 	b.Nudge = r.Nudge
 	return r
 }
@@ -117,23 +119,29 @@ func (r *Reconciler) work(ctx context.Context, name string, queue []store.Delive
 		if ctx.Err() != nil {
 			return
 		}
-		err := r.broker.deliver(ctx, d)
-		if err == nil {
+		cause := r.broker.deliver(ctx, d)
+		if cause == nil {
 			continue
 		}
-		if errors.Is(err, errStore) {
+		err := cause
+		if !errors.Is(cause, errStore) {
+			err = r.broker.postpone(ctx, d, queue[i+1:], cause)
+		}
+		if err != nil {
 			r.broker.Log.Error("delivery was not recorded", "platform", name, "request", d.Request, "error", err.Error())
-			pause(ctx, time.Second)
+			pause(ctx, r.breath)
 			return
 		}
-		until := r.broker.postpone(ctx, d, err)
-		if class := chat.ClassOf(err); class == chat.RateLimited || class == chat.Retry {
-			for _, rest := range queue[i+1:] {
-				r.broker.putOff(ctx, rest, until)
-			}
+		if wholePlatform(cause) {
 			return
 		}
 	}
+}
+
+// wholePlatform reports whether a failure is not the one delivery's own.
+func wholePlatform(err error) bool {
+	class := chat.ClassOf(err)
+	return class == chat.RateLimited || class == chat.Retry
 }
 
 func pause(ctx context.Context, d time.Duration) {

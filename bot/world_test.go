@@ -220,6 +220,7 @@ func (w *world) settle() {
 func settle(t *testing.T, b *Broker) {
 	t.Helper()
 	r := NewReconciler(b)
+	r.breath = time.Millisecond
 	for range 50 {
 		due, err := b.Store.Due(t.Context(), dueLimit)
 		if err != nil {
