@@ -133,7 +133,7 @@ func remember[T any](list []T, v T) []T {
 func (s *Slack) Calls(method string) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []Call
+	out := []Call{}
 	for _, c := range s.calls {
 		if method == "" || c.Method == method {
 			out = append(out, c)
@@ -280,6 +280,7 @@ func readArgs(w http.ResponseWriter, r *http.Request) (args, string, error) {
 	switch {
 	case r.Method == http.MethodGet:
 		a.addForm(r.URL.Query())
+	case len(raw) == 0: // whatever its media type
 	case kind == "application/json":
 		if err := a.addJSON(raw); err != nil {
 			return args{}, "", err
@@ -290,13 +291,13 @@ func readArgs(w http.ResponseWriter, r *http.Request) (args, string, error) {
 			return a, "", fail("invalid_form_data")
 		}
 		a.addForm(form)
-	case len(raw) > 0:
+	default:
 		return a, "", fail("invalid_post_type")
 	}
 	token := a["token"]
 	delete(a, "token")
-	if kind == "application/json" {
-		token = "" // the platform reads no token from a JSON body
+	if r.Method == http.MethodGet || kind == "application/json" {
+		token = "" // the platform reads a token from the header or a form only
 	}
 	if h, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		token = h

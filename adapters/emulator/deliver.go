@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -60,7 +59,7 @@ type Delivery struct {
 func (s *Slack) Deliveries() []Delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.sent)
+	return append([]Delivery{}, s.sent...)
 }
 
 // Sign returns the X-Slack-Signature of a body: v0= and the hex HMAC-SHA256 of

@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"time"
 )
@@ -92,6 +93,8 @@ func (s *Slack) respond(h *hook, a args) error {
 		s.remove(h.source)
 		return nil
 	}
+	a = maps.Clone(a)     // the record keeps what was sent
+	delete(a, "metadata") // not read here; slack-go always sends an empty one
 	body, err := s.readContent(a)
 	if err != nil {
 		return err

@@ -206,7 +206,7 @@ func (s *Slack) pageState(w http.ResponseWriter, r *http.Request) {
 	out := map[string]any{
 		"me": u.ID, "people": s.users, "groups": s.groups, "channels": places, "messages": lines, "views": views,
 		"team": s.opt.TeamID, "app": s.opt.AppName, "command": s.opt.Command, "now": s.opt.Now().Format(time.RFC3339),
-		"socket_mode": s.opt.SocketMode, "sockets": len(s.sockets), "faults": s.faults,
+		"socket_mode": s.opt.SocketMode, "sockets": len(s.sockets), "faults": append([]*Fault{}, s.faults...),
 	}
 	raw := encode(out)
 	s.mu.Unlock()

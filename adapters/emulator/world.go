@@ -83,7 +83,7 @@ func (s *Slack) settle() {
 		person(Tim, "Tim Trigger", "Developer"),
 		gus, sam, dora,
 		{ID: Bot, Team: team, Name: strings.ToLower(s.opt.AppName), RealName: s.opt.AppName, Bot: true, Title: "App"},
-		{ID: "USLACKBOT", Team: team, Name: "slackbot", RealName: "Slackbot", Hidden: false, Title: "Built in"},
+		{ID: "USLACKBOT", Team: team, Name: "slackbot", RealName: "Slackbot", Title: "Built in"},
 	}
 	s.channels = []*Channel{
 		{ID: Deploys, Name: "deploys", Topic: "What goes to production, and who said so", Shared: true, Members: []string{Ada, Grace, Tim, Gus, Sam, Bot}},
@@ -91,6 +91,9 @@ func (s *Slack) settle() {
 		{ID: General, Name: "general", Topic: "Everything else; the app is not a member", Members: []string{Ada, Grace, Tim}},
 	}
 	s.groups = []*Group{{ID: Release, Handle: "release", Name: "Release approvers", Members: []string{Ada, Grace}}}
+	for _, id := range []string{Ada, Grace, Tim} {
+		s.direct(s.user(id))
+	}
 }
 
 // PutUser adds a user or replaces the one of the same id.

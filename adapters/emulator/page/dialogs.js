@@ -99,8 +99,8 @@ const clock = (at) => new Date(at).toLocaleTimeString('en-GB');
 export async function showWire() {
   const [calls, sent] = await Promise.all([get('/emulator/calls'), get('/emulator/deliveries')]);
   const rows = [
-    ...(calls ?? []).map((c) => ({ at: c.at, way: 'app → chat', what: c.method, how: c.error || 'ok', bad: c.error, more: { args: c.args, reply: c.reply } })),
-    ...(sent ?? []).map((d) => ({ at: d.at, way: 'chat → app', what: d.type, how: d.answer.shown || String(d.answer.status), bad: d.answer.shown, more: { kind: d.kind, socket: d.socket, retry: d.retry } })),
+    ...calls.map((c) => ({ at: c.at, way: 'app → chat', what: c.method, how: c.error || 'ok', bad: c.error, more: { args: c.args, reply: c.reply } })),
+    ...sent.map((d) => ({ at: d.at, way: 'chat → app', what: d.type, how: d.answer.shown || String(d.answer.status), bad: d.answer.shown, more: { kind: d.kind, socket: d.socket, retry: d.retry } })),
   ].sort((a, b) => b.at.localeCompare(a.at)).slice(0, 100);
   panel('On the wire', rows.length ? null : el('p', { class: 'faint' }, 'Nothing yet.'),
     rows.map((r) => el('details', { class: 'wire' },
@@ -115,7 +115,7 @@ const places = ['*', 'chat.postMessage', 'chat.update', 'chat.postEphemeral', 'v
 export async function showFaults() {
   const shown = el('div', {});
   const list = (faults) => shown.replaceChildren(
-    (faults ?? []).length ? el('ul', {}, faults.map((f) => el('li', {}, `${f.method}: ${f.kind}` + (f.times ? `, ${f.times} more` : ', until cleared')))) : el('p', { class: 'faint' }, 'All is well.'));
+    faults.length ? el('ul', {}, faults.map((f) => el('li', {}, `${f.method}: ${f.kind}` + (f.times ? `, ${f.times} more` : ', until cleared')))) : el('p', { class: 'faint' }, 'All is well.'));
   const choose = (name, options) => el('label', {}, name, el('select', { name: name.toLowerCase() }, options.map((o) => el('option', {}, o))));
   const said = el('p', { class: 'input-error', role: 'alert' });
   const run = async (work) => {

@@ -72,7 +72,7 @@ function show() {
 }
 
 const initials = (p) => p.real_name.split(' ').map((w) => w[0]).slice(0, 2).join('');
-const tone = (id) => [...id].reduce((n, c) => (n * 31 + c.codePointAt(0)) % 6, 7);
+const tone = (id) => state.people.findIndex((p) => p.id === id) % 6;
 const face = (p) => el('span', { class: `face tone-${p.bot ? 'app' : tone(p.id)}`, 'aria-hidden': 'true' }, initials(p));
 
 function badge(p) {
@@ -92,7 +92,7 @@ function showSide() {
       onclick: () => go({ channel: c.id, thread: '' }),
     }, el('span', { class: 'hash', 'aria-hidden': 'true' }, mark(c)), label(c), fresh(c) ? el('span', { class: 'dot', 'aria-label': 'new messages' }) : null));
   const list = (keep) => state.channels.filter(keep).map((c) => ({ c, key: c.id, print: JSON.stringify([c.name, c.id === here.channel, fresh(c), here.user]) }));
-  sync(byId('channels'), list((c) => !c.im), entry((c) => c.name, (c) => (c.private ? '🔒' : '#')));
+  sync(byId('channels'), list((c) => !c.im), entry((c) => c.name, (c) => (c.private ? '◆' : '#')));
   sync(byId('directs'), list((c) => c.im), entry(() => state.app, () => '●'));
   const people = state.people.filter((p) => !p.bot && p.id !== 'USLACKBOT');
   sync(byId('people'), people.map((p) => ({ p, key: p.id, print: JSON.stringify([p, p.id === here.user]) })), ({ p }) => el('li', {},
