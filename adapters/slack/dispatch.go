@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strings"
 
 	"github.com/slack-go/slack"
 
@@ -152,6 +153,10 @@ func (s *Slack) submit(ctx context.Context, h chat.Handler, c chat.Click) outcom
 	return out
 }
 
+// typed turns a command's text back into what was typed: Slack escapes these
+// three characters in it.
+var typed = strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&")
+
 // receiveCommand answers a slash command in its acknowledgement.
 func (s *Slack) receiveCommand(ctx context.Context, h chat.Handler, d delivery) (outcome, error) {
 	var c slash
@@ -173,7 +178,7 @@ func (s *Slack) receiveCommand(ctx context.Context, h chat.Handler, d delivery) 
 		r = s.ask(ctx, func(ctx context.Context) chat.Reply {
 			return h.Command(ctx, chat.Command{
 				Account: chat.Account{Platform: "slack", Space: c.Team, ID: c.User},
-				Text:    c.Text, Channel: to.channel, At: d.at,
+				Text:    typed.Replace(c.Text), Channel: to.channel, At: d.at,
 			})
 		})
 	}
