@@ -62,6 +62,9 @@ func (l Leaf) Encode(dst []byte) ([]byte, error) {
 	if err := l.check(); err != nil {
 		return nil, err
 	}
+	if dst == nil {
+		dst = make([]byte, 0, 512+len(l.Data))
+	}
 	start := len(dst)
 	dst = append(dst, `{"actor":{`...)
 	if l.Actor.ID != "" {
