@@ -50,6 +50,8 @@ var (
 	errPanic   = &problem{Name: "internal", Status: http.StatusInternalServerError, Title: "Internal error", oauth: "server_error"}
 	errNoToken = &problem{Name: "unauthenticated", Status: http.StatusUnauthorized, Title: "No bearer token",
 		Detail: "Send one header: Authorization: Bearer, and the machine's signed token.", oauth: "invalid_client"}
+	errNoAccount = &problem{Name: "unknown-account", Status: http.StatusForbidden, Title: "The service account is not configured",
+		Detail: "The token is good, but the service account that it stands for is no longer configured: ask the operators."}
 	errLimited = &problem{Name: "rate-limited", Status: http.StatusTooManyRequests, Title: "Too many calls",
 		Detail: "This service account calls more often than it may. Call again after the time in Retry-After.", retry: time.Second,
 		oauth: "temporarily_unavailable"}

@@ -79,6 +79,16 @@ func TestProblemsTellReasonsAndFaults(t *testing.T) {
 	}
 }
 
+// A submission finds no request missing: what is missing is the account.
+func TestUnknownAccount(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.broker.err = fmt.Errorf("%w: the service account is not configured", bot.ErrNotFound)
+	if a := d.call("POST", "/v1/requests", ask("allow")); a.StatusCode != 403 || a.problem(t).Type != typePrefix+"unknown-account" {
+		t.Errorf("%s: %s", a.Status, a.body)
+	}
+}
+
 func TestAuthentication(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

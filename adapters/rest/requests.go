@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -46,6 +47,9 @@ func (a *API) submit(c *call, r *http.Request) error {
 		return err
 	}
 	record, err := a.Broker.Submit(r.Context(), ev, key, ask)
+	if errors.Is(err, bot.ErrNotFound) {
+		return errNoAccount // there is no request yet that could be missing
+	}
 	if err != nil {
 		return err
 	}

@@ -199,6 +199,7 @@ const (
 	Unauthenticated = problemType + "unauthenticated" // no token
 	InvalidToken    = problemType + "invalid-token"
 	TokenReplayed   = problemType + "token-replayed"
+	UnknownAccount  = problemType + "unknown-account" // the token is good, its account is not configured
 	InvalidRequest  = problemType + "invalid-request"
 	InvalidJSON     = problemType + "invalid-json"
 	KeyMismatch     = problemType + "key-mismatch" // same key, other request
