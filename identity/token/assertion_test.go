@@ -3,6 +3,7 @@ package token
 import (
 	"crypto/elliptic"
 	"encoding/base64"
+	"encoding/json"
 	"math/big"
 	"strings"
 	"testing"
@@ -183,6 +184,8 @@ func TestClaims(t *testing.T) {
 		"empty aud":           {good.with("aud", ""), "aud"},
 		"other case of aud":   {good.with("aud", nil).with("AUD", audience), "aud must be"},
 		"aud in two cases":    {good.with("AUD", "canary"), "differ only in case"},
+		"long s":              {good.with("\u017fub", "canary"), "differ only in case"},
+		"too far ahead":       {good.with("iat", at(59*time.Second)).with("exp", at(6*time.Minute+30*time.Second)), "lives too long"},
 		"Kelvin's case":       {good.with("extra", nil).with("key", 1).with("\u212aey", 2), "differ only in case"},
 		"two other cases":     {good.with("Extra", nil).with("CANARY", 2).with("Canary", 1), "differ only in case"},
 		"no sub":              {good.with("sub", nil), "sub must be"},
@@ -350,5 +353,37 @@ func TestWeakCurve(t *testing.T) {
 	}
 	if p := curveKey(elliptic.P256()); !fits("ES256", &p.PublicKey) {
 		t.Error("P-256 does not fit ES256")
+	}
+}
+
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	var m members
+	if err := json.Unmarshal([]byte(`{"s":"a\"\u0062","e":"","n":12,"f":1.5,"x":1e3,"neg":-1,"b":true,"null":null,"l":["a"],"o":{},
+		"late":253402300799,"later":253402300800,"half":10.9}`), &m); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"s": `a"b`, "n": "12", "b": "true"} {
+		if got, ok := m.text(name); !ok || got != want {
+			t.Errorf("%s: %q, %v", name, got, ok)
+		}
+	}
+	if got, ok := m.text("e"); !ok || got != "" {
+		t.Errorf("the empty string: %q, %v", got, ok)
+	}
+	for _, name := range []string{"f", "x", "neg", "null", "l", "o", "absent"} {
+		if got, ok := m.text(name); ok || got != "" {
+			t.Errorf("%s: %q, %v", name, got, ok)
+		}
+	}
+	for name, want := range map[string]int64{"n": 12, "late": 253402300799, "half": 10, "x": 1000} {
+		if got, ok := m.date(name); !ok || got.Unix() != want {
+			t.Errorf("%s: %v, %v", name, got, ok)
+		}
+	}
+	for _, name := range []string{"neg", "later", "s", "null", "absent"} {
+		if got, ok := m.date(name); ok || !got.IsZero() {
+			t.Errorf("%s: %v, %v", name, got, ok)
+		}
 	}
 }
