@@ -55,9 +55,9 @@ size_satisfies if not raised
 size_satisfies if terms.pre_approve.any_size
 
 # Skipped and pending checks have not passed.
-checks_satisfy.none_failed if count(failed_checks) == 0
+checks_satisfy["none_failed"] if count(failed_checks) == 0
 
-checks_satisfy.all_passed if {
+checks_satisfy["all_passed"] if {
 	count(input.request.context.checks) > 0
 	every check in input.request.context.checks {
 		check.status == "passed"
@@ -101,10 +101,7 @@ review_reasons contains "nothing proves the environment" if {
 stages := explicit if explicit := terms.stages
 
 else := [{
-	"name": object.get(terms, "stage", kind),
-	"approvers": {
-		"groups": object.get(terms, "groups", []),
-		"people": object.get(terms, "people", []),
-	},
+	"name": terms.stage,
+	"approvers": {"groups": terms.groups, "people": terms.people},
 	"quorum": terms.quorum,
 }]

@@ -87,7 +87,10 @@ faults contains sprintf("config.untrusted_runs.%s must map values to true", [fac
 	not every_true(values)
 }
 
-faults contains "config.defaults must be an object" if not is_object(data.config.defaults)
+faults contains sprintf("config.%s must be an object", [key]) if {
+	some key in {"actions", "defaults", "environments", "protected", "raise", "rules", "untrusted_runs"}
+	not is_object(data.config[key])
+}
 
 faults contains sprintf("config.rules.%s must be an object", [kind]) if {
 	some kind, tiers in data.config.rules
@@ -169,6 +172,17 @@ faults contains fault(path, "quorum must be a whole number from 1 to 20") if {
 	some path, layer in layers
 	not layer.terms.stages
 	not valid_quorum(layer.terms.quorum)
+}
+
+faults contains fault(path, "stage must be the stage's name") if {
+	some path, layer in layers
+	not word(layer.terms.stage)
+}
+
+faults contains fault(path, sprintf("%s must be a list; it may be empty", [key])) if {
+	some path, layer in layers
+	some key in {"groups", "people"}
+	not texts(object.get(layer.terms, key, null))
 }
 
 faults contains fault(path, "groups or people must name an approver, or stages must say who approves") if {

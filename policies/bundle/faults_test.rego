@@ -29,6 +29,7 @@ test_sound_changes if {
 
 test_faults if {
 	every pair in [
+		[set("/environments", []), "config.environments must be an object"],
 		[set("/defaults", "none"), "config.defaults must be an object"],
 		[set("/rules/deploy", "never"), "config.rules.deploy must be an object"],
 		[set("/rules/deploy/production", "never"), "config.rules.deploy.production must be an object"],
@@ -61,6 +62,9 @@ test_faults if {
 		[set("/rules/deploy/production/quorum", 0), "config.rules.deploy.production: quorum"],
 		[set("/rules/deploy/production/raised/quorum", 1.5), "config.rules.deploy.production.raised: quorum"],
 		[set("/rules/deploy/production/groups", []), "config.rules.deploy.production: groups or people"],
+		[set("/rules/deploy/production/stage", ""), "config.rules.deploy.production: stage must be"],
+		[set("/defaults/people", "ada"), "config.defaults: people must be a list"],
+		[{"op": "remove", "path": "/defaults/groups"}, "config.defaults: groups must be a list"],
 		[set("/rules/deploy/production/stages", []), "config.rules.deploy.production: stages must be"],
 		[set("/rules/deploy/production/stages", [{"name": "a", "quorum": 1}]), "config.rules.deploy.production: stages must be"],
 		[

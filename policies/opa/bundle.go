@@ -58,6 +58,8 @@ func read(fsys fs.FS, patch map[string]any) (*files, error) {
 				return fs.SkipDir
 			}
 			return nil
+		case strings.HasPrefix(d.Name(), "."):
+			return nil
 		case path.Ext(name) == ".rego":
 			text, err := readFile(fsys, name)
 			if strings.HasSuffix(name, "_test.rego") {
@@ -101,27 +103,39 @@ func (b *files) setData(document []byte, patch map[string]any) error {
 	if err := json.Unmarshal(document, &base); err != nil {
 		return fmt.Errorf("%s: must be one JSON object: %w", dataFile, err)
 	}
-	raw, err := json.Marshal(mergePatch(base, patch))
-	if err != nil {
+	if err := b.merge(base, patch); err != nil {
 		return fmt.Errorf("the policy's data must be JSON: %w", err)
 	}
+	return nil
+}
+
+// merge takes the patch through JSON first, so that it is made of maps of any,
+// and the outcome as well, so that it is hashed as it is evaluated.
+func (b *files) merge(base, patch map[string]any) error {
+	raw, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	var plain map[string]any
+	if err := json.Unmarshal(raw, &plain); err != nil {
+		return err
+	}
+	canonical, err := json.Marshal(mergePatch(base, plain))
+	if err != nil {
+		return err
+	}
+	if err := (*jsontext.Value)(&canonical).Canonicalize(); err != nil {
+		return err
+	}
 	var merged map[string]any
-	if err := json.Unmarshal(raw, &merged); err != nil {
-		return fmt.Errorf("the policy's data must be JSON: %w", err)
+	if err := json.Unmarshal(canonical, &merged); err != nil {
+		return err
 	}
 	value, err := ast.InterfaceToValue(merged)
 	if err != nil {
-		return fmt.Errorf("the policy's data must be JSON: %w", err)
+		return err
 	}
-	object, ok := value.(ast.Object)
-	if !ok {
-		return errors.New("the policy's data must be an object")
-	}
-	canonical := jsontext.Value(raw)
-	if err := canonical.Canonicalize(); err != nil {
-		return fmt.Errorf("the policy's data must be JSON: %w", err)
-	}
-	b.data, b.canonical = object, canonical
+	b.data, b.canonical = value.(ast.Object), canonical // of a map: always an object
 	return nil
 }
 

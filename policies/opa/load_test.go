@@ -54,6 +54,7 @@ func TestLoadRefuses(t *testing.T) {
 	for name, fsys := range map[string]fstest.MapFS{
 		"good":          good,
 		"hidden":        with(".git/bad.rego", "package"),
+		"hidden file":   with("._main.rego", "package"),
 		"data":          with("data.json", `{"a": 1}`),
 		"broken tests":  with("main_test.rego", "package"),
 		"no faults":     source(allow + fine + "faults := set()\n"),
@@ -115,7 +116,7 @@ func TestDataIsAMergePatch(t *testing.T) {
 	var patch map[string]any
 	if err := json.Unmarshal([]byte(`{"config": {
 		"environments": {"staging": null, "moon": "routine"},
-		"defaults": {"channels": ["releases"]},
+		"defaults": {"channels": ["releases"]}, "new": null,
 		"rules": {"deploy": {"production": {"quorum": 3}}}
 	}}`), &patch); err != nil {
 		t.Fatal(err)

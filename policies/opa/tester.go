@@ -9,13 +9,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
+
+	"github.com/countersign/countersign/policies"
 )
 
 // ErrNoTests: the bundle has no test_ rule in a *_test.rego file.
@@ -32,11 +33,11 @@ type Report struct {
 
 // TestResult is one test_ rule. Detail is why it failed or what it printed.
 type TestResult struct {
-	Name     string        `json:"name"`
-	Location string        `json:"location"`
-	Pass     bool          `json:"pass"`
-	Detail   string        `json:"detail,omitempty"`
-	Duration time.Duration `json:"duration"`
+	Name     string            `json:"name"`
+	Location string            `json:"location"`
+	Pass     bool              `json:"pass"`
+	Detail   string            `json:"detail,omitempty"`
+	Duration policies.Duration `json:"duration"`
 }
 
 // Pass reports whether there are tests and none failed.
@@ -110,7 +111,7 @@ func (b *files) run(ctx context.Context, sources map[string]string) ([]TestResul
 }
 
 func testResult(t *tester.Result) TestResult {
-	r := TestResult{Name: t.Package + "." + t.Name, Pass: t.Pass(), Duration: t.Duration}
+	r := TestResult{Name: t.Package + "." + t.Name, Pass: t.Pass(), Duration: policies.Duration(t.Duration)}
 	if t.Location != nil {
 		r.Location = fmt.Sprintf("%s:%d", t.Location.File, t.Location.Row)
 	}
