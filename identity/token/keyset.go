@@ -20,7 +20,12 @@ const (
 )
 
 // keySet holds the usable keys of an issuer by kid.
-type keySet map[string]jwkset.JWK
+type keySet map[string]setKey
+
+type setKey struct {
+	jwkset.JWK
+	endorsements []string
+}
 
 // webKey is the part of a JWK (RFC 7517 section 4) that is read. Certificates
 // are not: they prove nothing that the operator's choice of the set does not.
@@ -35,6 +40,9 @@ type webKey struct {
 	Y      string   `json:"y"`
 	N      string   `json:"n"`
 	E      string   `json:"e"`
+	// Endorsements are the Bot Connector's own member: the channels that a key
+	// may speak for.
+	Endorsements []string `json:"endorsements"`
 }
 
 // parseSet reads a JWK Set strictly. It refuses the whole set if a key has no
@@ -71,7 +79,7 @@ func parseSet(data []byte) (keySet, error) {
 			unusable = fmt.Errorf("key %d of the set: %w", i+1, err)
 			continue
 		}
-		set[k.Kid] = jwk
+		set[k.Kid] = setKey{jwk, k.Endorsements}
 	}
 	if len(set) == 0 {
 		if unusable == nil {
@@ -157,7 +165,7 @@ func parsePEM(data []byte) (keySet, error) {
 		if err != nil {
 			return nil, err
 		}
-		set[kid] = jwk
+		set[kid] = setKey{JWK: jwk}
 	}
 	if len(set) == 0 {
 		return nil, errors.New("no PEM block PUBLIC KEY was found")

@@ -26,6 +26,13 @@ type profile struct {
 	evidence func(issuer string, c members) (identity.Evidence, error)
 }
 
+// peer is the kind of token that Peer verifies. It is no profile of a rule.
+var peer = profile{
+	// The Bot Connector names its certificate and the content's type.
+	header: []string{"alg", "kid", "typ", "x5t", "x5t#S256", "cty"},
+	types:  []string{"JWT"},
+}
+
 var profiles = map[string]profile{
 	"assertion": {
 		algorithms: []string{"ES256", "EdDSA", "PS256"},

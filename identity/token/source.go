@@ -162,7 +162,7 @@ func (k *keys) look(kid string, mayFetch bool) (jwkset.JWK, <-chan struct{}, err
 	defer k.mu.Unlock()
 	now := k.now()
 	believed := k.url == "" || !k.got.IsZero() && now.Sub(k.got) <= maxStale
-	jwk, found := k.set[kid]
+	key, found := k.set[kid]
 	found = found && believed
 
 	if mayFetch && k.url != "" {
@@ -178,7 +178,7 @@ func (k *keys) look(kid string, mayFetch bool) (jwkset.JWK, <-chan struct{}, err
 	}
 	switch {
 	case found:
-		return jwk, nil, nil
+		return key.JWK, nil, nil
 	case !believed || k.failed:
 		return jwkset.JWK{}, nil, ErrKeysUnavailable
 	default:
@@ -223,6 +223,14 @@ func (k *keys) download(ctx context.Context) (keySet, error) {
 		return nil, err
 	}
 	return parseSet(data)
+}
+
+// endorsements returns what the key of a kid is endorsed for, nothing if there
+// is no such key any more.
+func (k *keys) endorsements(kid string) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.set[kid].endorsements)
 }
 
 // ready reports whether the set can be believed now, fetching it if need be.

@@ -98,7 +98,12 @@ func NewVerifier(ctx context.Context, rules []Rule, o Options) (*Verifier, error
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	return v, v.arm(o)
+	for _, is := range v.issuers {
+		if err := is.arm(o); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
 }
 
 // coverFaults finds rules that could never be the only one to match.
@@ -170,25 +175,20 @@ func (v *Verifier) keyFaults() []error {
 
 // arm builds the library's parsers. Every argument was found not to be empty:
 // the library takes an empty one for "do not check".
-func (v *Verifier) arm(o Options) error {
-	for _, is := range v.issuers {
-		var audiences []string
-		for _, r := range is.rules {
-			audiences = append(audiences, r.Audience)
-		}
-		is.parsers = map[string]*jwt.Parser{}
-		for _, alg := range is.rules[0].Algorithms {
-			is.parsers[alg] = jwt.NewParser(jwt.WithValidMethods([]string{alg}), jwt.WithStrictDecoding(),
-				jwt.WithIssuer(is.name), jwt.WithAudience(audiences...), jwt.WithExpirationRequired(),
-				jwt.WithIssuedAt(), jwt.WithLeeway(o.Leeway), jwt.WithTimeFunc(o.Now))
-		}
-		var err error
-		is.keyfunc, err = keyfunc.New(keyfunc.Options{Storage: is.keys, UseWhitelist: []jwkset.USE{jwkset.UseSig, ""}})
-		if err != nil {
-			return err
-		}
+func (is *issuer) arm(o Options) error {
+	var audiences []string
+	for _, r := range is.rules {
+		audiences = append(audiences, r.Audience)
 	}
-	return nil
+	is.parsers = map[string]*jwt.Parser{}
+	for _, alg := range is.rules[0].Algorithms {
+		is.parsers[alg] = jwt.NewParser(jwt.WithValidMethods([]string{alg}), jwt.WithStrictDecoding(),
+			jwt.WithIssuer(is.name), jwt.WithAudience(audiences...), jwt.WithExpirationRequired(),
+			jwt.WithIssuedAt(), jwt.WithLeeway(o.Leeway), jwt.WithTimeFunc(o.Now))
+	}
+	var err error
+	is.keyfunc, err = keyfunc.New(keyfunc.Options{Storage: is.keys, UseWhitelist: []jwkset.USE{jwkset.UseSig, ""}})
+	return err
 }
 
 // Account returns the service account of the rule with the given name.
