@@ -213,7 +213,6 @@ func (w *world) socketForgeries(who chat.Account) []chattest.Forgery {
 	return []chattest.Forgery{
 		press("a click", true, func(map[string]any) {}),
 		press("another app", false, func(p map[string]any) { p["api_app_id"] = "A0OTHER" }),
-		press("no user", false, func(p map[string]any) { delete(p, "user") }),
 		press("a message that the library cannot read", true, func(p map[string]any) {
 			p["message"] = map[string]any{"blocks": []any{map[string]any{"type": "section", "text": 7}}}
 		}),
