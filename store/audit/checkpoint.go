@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -51,6 +52,12 @@ func OpenCheckpoint(signed []byte, v note.Verifier) (Checkpoint, error) {
 	n, err := note.Open(signed, note.VerifierList(v))
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
+	}
+	for _, sig := range n.Sigs {
+		// A note's parser lets the unused bits of the last character pass.
+		if _, err := base64.StdEncoding.Strict().DecodeString(sig.Base64); err != nil {
+			return Checkpoint{}, fmt.Errorf("%w: the signature is not in the form in which it is written", ErrCheckpoint)
+		}
 	}
 	c, err := parseBody(n.Text)
 	if err != nil {

@@ -191,7 +191,7 @@ func (a *attempt) stageEntries(st *staged, entries []store.Entry, create bool) e
 		}
 		var err error
 		if e.Data != nil {
-			if l.Data, err = json.Marshal(e.Data, form, json.Deterministic(true)); err != nil {
+			if l.Data, err = json.Marshal(e.Data, json.Deterministic(true)); err != nil {
 				return fmt.Errorf("%w: the data of entry %q cannot be encoded: %w", ErrRefused, e.Type, err)
 			}
 		}
