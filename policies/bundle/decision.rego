@@ -47,6 +47,7 @@ pre_approval := sprintf("%s%s is routine and pre-approved", [input.request.actio
 	checks_satisfy[terms.pre_approve.checks]
 	environment_trusted
 	size_satisfies
+	count(untrusted_runs) == 0
 }
 
 # A change that raises the terms is not routine, unless the rule says any size is.
@@ -91,6 +92,8 @@ review_reasons contains sprintf("the risk is %s", [input.request.context.risk]) 
 review_reasons contains sprintf("check %s failed", [name]) if some name in failed_checks
 
 review_reasons contains why if some why in raise_reasons
+
+review_reasons contains sprintf("%s is never pre-approved", [run]) if some run in untrusted_runs
 
 review_reasons contains "nothing proves the environment" if {
 	terms.pre_approve

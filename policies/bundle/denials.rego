@@ -72,23 +72,23 @@ denials contains sprintf("check %s failed: %s needs checks that do not fail", [n
 	sensitive
 }
 
-denials contains sprintf("a run with %s %s is not trusted with %s%s", [
-	fact, input.facts[fact], input.request.action, where,
-]) if {
-	some fact, values in data.config.untrusted_runs
-	values[input.facts[fact]]
-	guarded
-}
-
-# GitLab runs a fork's merge request in the parent project: the two ids differ.
-denials contains sprintf("a run of a fork is not trusted with %s%s", [input.request.action, where]) if {
-	input.facts.project_id != input.facts.job_project_id
+denials contains sprintf("%s is not trusted with %s%s", [run, input.request.action, where]) if {
+	some run in untrusted_runs
 	guarded
 }
 
 denials contains sprintf("trigger %s is unknown: it must be none, person or unmapped", [input.trigger.kind]) if {
 	not input.trigger.kind in {"none", "person", "unmapped"}
 }
+
+# untrusted_runs says what makes this run one of a stranger's code.
+untrusted_runs contains sprintf("a run with %s %s", [fact, input.facts[fact]]) if {
+	some fact, values in data.config.untrusted_runs
+	values[input.facts[fact]]
+}
+
+# GitLab runs a fork's merge request in the parent project: the two ids differ.
+untrusted_runs contains "a run of a fork" if input.facts.project_id != input.facts.job_project_id
 
 # guarded is what a stranger's code must not even ask for: all that is never
 # pre-approved.

@@ -99,7 +99,9 @@ test_untrusted_run_may_not_ask_for_keys if {
 	)
 }
 
-test_untrusted_run_may_preview if decide([env("test"), set("/facts/event_name", "pull_request")]).effect == "allow"
+test_untrusted_run_is_never_pre_approved if {
+	reviewed_for([env("test"), set("/facts/event_name", "pull_request")], "a run with event_name pull_request is never pre-approved")
+}
 
 test_run_of_a_fork if {
 	denied_for([set("/facts/project_id", "7"), set("/facts/job_project_id", "8")], "a run of a fork")

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
@@ -18,6 +19,10 @@ import (
 
 	"github.com/countersign/countersign/policies"
 )
+
+// testLimit is how long one test_ rule may take: long enough for a busy machine,
+// since each runs three times for its coverage.
+const testLimit = 30 * time.Second
 
 // ErrNoTests: the bundle has no test_ rule in a *_test.rego file.
 var ErrNoTests = errors.New("the policy bundle has no tests: write rules named test_… in files named *_test.rego")
@@ -97,6 +102,7 @@ func (b *files) run(ctx context.Context, sources map[string]string) ([]TestResul
 			CapturePrintOutput(true).
 			RaiseBuiltinErrors(true).
 			SetCoverageQueryTracer(lines).
+			SetTimeout(testLimit).
 			RunTests(ctx, txn)
 		if err != nil {
 			return err
