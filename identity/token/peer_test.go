@@ -92,6 +92,7 @@ func TestPeerFaults(t *testing.T) {
 		"issuer and audience must": func(r *PeerRule) { r.Audience = "" },
 		"without space":            func(r *PeerRule) { r.Issuer = "" },
 		"exactly one algorithm":    func(r *PeerRule) { r.Algorithms = nil },
+		"one algorithm":            func(r *PeerRule) { r.Algorithms = []string{"ES256", "RS256"} },
 		"with public keys":         func(r *PeerRule) { r.Algorithms = []string{"HS256"} },
 		"exactly one of a JWKS":    func(r *PeerRule) { r.Keys = KeySource{} },
 	} {

@@ -161,7 +161,7 @@ func (k *keys) look(kid string, mayFetch bool) (jwkset.JWK, <-chan struct{}, err
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.now()
-	believed := k.url == "" || !k.got.IsZero() && now.Sub(k.got) <= maxStale
+	believed := k.believed()
 	key, found := k.set[kid]
 	found = found && believed
 
@@ -233,9 +233,20 @@ func (k *keys) endorsements(kid string) []string {
 	return slices.Clone(k.set[kid].endorsements)
 }
 
+// believed reports whether the set at hand may be used. The lock is held.
+func (k *keys) believed() bool {
+	return k.url == "" || !k.got.IsZero() && k.now().Sub(k.got) <= maxStale
+}
+
 // ready reports whether the set can be believed now, fetching it if need be.
 func (k *keys) ready(ctx context.Context) error {
-	// No key has an empty kid, so a readable set answers "not found".
+	k.mu.Lock()
+	ok := k.believed()
+	k.mu.Unlock()
+	if ok {
+		return nil
+	}
+	// No key has an empty kid, so a set that has been fetched answers "not found".
 	if _, err := k.KeyRead(ctx, ""); !errors.Is(err, jwkset.ErrKeyNotFound) {
 		return err
 	}

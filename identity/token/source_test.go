@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -183,6 +184,9 @@ func TestDown(t *testing.T) {
 	c.turn(maxStale)
 	accepted(t, v, assertion(t, k, c))
 	settle(v)
+	if err := v.Check(t.Context()); err != nil {
+		t.Errorf("tokens pass, but Check says %v", err)
+	}
 	c.turn(time.Hour)
 	unavailable(t, v, assertion(t, k, c))
 	calls := s.calls.Load()
@@ -261,6 +265,31 @@ func TestBadAnswers(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() { elsewhere.called(t, 0) })
+}
+
+// TestNoCookie: what an issuer's server sets is not sent back to it.
+func TestNoCookie(t *testing.T) {
+	t.Parallel()
+	k := es256Key()
+	s := newKeyServer(t)
+	s.answer(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Cookies()) > 0 {
+			http.Error(w, "a cookie", http.StatusBadRequest)
+			return
+		}
+		http.SetCookie(w, &http.Cookie{Name: "a", Value: "b"})
+		fmt.Fprint(w, set(jwk(k.Public())))
+	})
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Client().Jar = jar
+	v, c := remote(t, s)
+	accepted(t, v, assertion(t, k, c))
+	c.turn(maxStale + time.Second)
+	accepted(t, v, assertion(t, k, c))
+	s.called(t, 2)
 }
 
 // TestOneFetch lets many callers wait for one fetch, of whom one gives up.
