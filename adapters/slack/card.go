@@ -92,12 +92,12 @@ func draw(c chat.Card, r sizes) []slack.Block {
 	p.plain("state", sign(c.Mood)+" "+show(orDash(c.State), 300, oneLine)+"\nShort code: "+show(orDash(c.Code), 64, oneLine))
 	p.mentions(c)
 	p.rich("facts", preformatted(p.table(c.Fields, r.value, "(nothing is stated)")))
-	p.list("policy", "Policy", c.Policy)
+	p.list("policy", "Policy", "• ", c.Policy)
 	p.says(c.Says)
 	p.checks(c.Checks)
 	p.diff(c.Diff)
 	p.links(c.Links)
-	p.list("reviews", "Reviews", c.Reviews)
+	p.list("reviews", "Reviews", "• ", c.Reviews)
 	p.foot(c)
 	p.buttons(c)
 	return p.blocks
@@ -145,6 +145,9 @@ func (p *pen) table(fields []chat.Field, limit int, none string) string {
 		}
 		label := show(f.Label, 64, oneLine)
 		fmt.Fprintf(&b, "%s%s  %s", label, strings.Repeat(" ", max(0, pad-width(label))), show(f.Value, limit, oneLine))
+		if scripts := mixed(f.Value); scripts != "" {
+			b.WriteString(" ⟨" + scripts + "⟩")
+		}
 	}
 	return b.String()
 }
@@ -171,7 +174,7 @@ func (p *pen) says(fields []chat.Field) {
 func indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ") }
 
 // list draws lines of plain text under a heading.
-func (p *pen) list(name, heading string, lines []string) {
+func (p *pen) list(name, heading, bullet string, lines []string) {
 	if len(lines) == 0 {
 		return
 	}
@@ -181,7 +184,7 @@ func (p *pen) list(name, heading string, lines []string) {
 			shown = append(shown, unseen(len(lines)-i))
 			break
 		}
-		shown = append(shown, "• "+show(line, p.line, oneLine))
+		shown = append(shown, bullet+show(line, p.line, oneLine))
 	}
 	p.paragraphs(name, shown)
 }
@@ -219,7 +222,7 @@ func (p *pen) checks(checks []chat.Check) {
 		}
 		lines = append(lines, line)
 	}
-	p.list("checks", "Checks", lines)
+	p.list("checks", "Checks", "", lines)
 }
 
 func (p *pen) diff(d *chat.Diff) {

@@ -131,3 +131,31 @@ func width(s string) int {
 func literal(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
 }
+
+// alphabets are those whose letters are taken for each other's.
+var alphabets = []struct {
+	name  string
+	table *unicode.RangeTable
+}{
+	{"Latin", unicode.Latin}, {"Cyrillic", unicode.Cyrillic}, {"Greek", unicode.Greek},
+	{"Armenian", unicode.Armenian}, {"Cherokee", unicode.Cherokee},
+}
+
+// mixed warns of a word whose letters come from alphabets that look alike, as a
+// name that is meant to be read as another one has them (Unicode UTS 39). It is
+// empty where there is none; only the beginning of a very long text is judged.
+func mixed(s string) string {
+	s, _ = split(s, 4096)
+	for word := range strings.FieldsFuncSeq(s, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		var found []string
+		for _, a := range alphabets {
+			if strings.ContainsFunc(word, func(r rune) bool { return unicode.Is(a.table, r) }) {
+				found = append(found, a.name)
+			}
+		}
+		if len(found) > 1 {
+			return "careful: one word mixes " + found[0] + " and " + found[1] + " letters"
+		}
+	}
+	return ""
+}
