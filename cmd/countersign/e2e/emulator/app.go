@@ -15,8 +15,8 @@ import (
 	"github.com/countersign/countersign/adapters/emulator"
 )
 
-// startApp runs an app that posts one card shaped like Countersign's and answers
-// its buttons and the slash command. It verifies nothing and decides nothing.
+// startApp runs an app that posts two cards shaped like Countersign's and answers
+// their buttons and the slash command. It verifies nothing and decides nothing.
 func startApp(ctx context.Context, s *emulator.Slack, apiURL string) (stop func(), err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -39,14 +39,15 @@ func startApp(ctx context.Context, s *emulator.Slack, apiURL string) (stop func(
 
 type app struct{ api *slack.Client }
 
-// post posts the card as soon as the workspace answers.
+// post posts the cards as soon as the workspace answers.
 func (a *app) post(ctx context.Context) {
-	for ctx.Err() == nil {
-		if _, ts, err := a.api.PostMessageContext(ctx, emulator.Deploys, card("")...); err == nil {
-			_, _ = a.api.UploadFileContext(ctx, slack.UploadFileParameters{Filename: "change.diff", Title: "The whole change", Content: "--- a\n+++ b\n-1\n+2\n", FileSize: 18, Channel: emulator.Deploys, ThreadTimestamp: ts})
-			return
+	for n := 0; n < 2 && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		_, ts, err := a.api.PostMessageContext(ctx, emulator.Deploys, card("")...)
+		if err != nil {
+			continue
 		}
-		time.Sleep(50 * time.Millisecond)
+		n++
+		_, _ = a.api.UploadFileContext(ctx, slack.UploadFileParameters{Filename: "change.diff", Title: "The whole change", Content: "--- a\n+++ b\n-1\n+2\n", FileSize: 18, Channel: emulator.Deploys, ThreadTimestamp: ts})
 	}
 }
 
