@@ -170,8 +170,17 @@ func (c *config) checkRules(ctx context.Context, f *configFaults) {
 	}
 }
 
-// inline is an error of several lines in one.
-func inline(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// inline is an error of several lines in one, without the indented ones: those
+// repeat the source that a position names.
+func inline(err error) string {
+	var lines []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if line != "" && line == strings.TrimLeft(line, " \t") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
+}
 
 var (
 	faultLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)

@@ -8,14 +8,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/countersign/countersign/identity/token"
 )
 
-// publicSuffix is what the public half's file name ends in.
-const publicSuffix = ".pub.pem"
+// publicFile is where the public half of a key goes: FILE.pub.pem, where FILE
+// loses an ending .pem.
+func publicFile(private string) string { return strings.TrimSuffix(private, ".pem") + ".pub.pem" }
 
 // keyInfo is what is printed of a key.
 type keyInfo struct {
@@ -33,7 +35,7 @@ func newKeysNewCommand(env environment) *cobra.Command {
 	algorithm := newChoice("ES256", "EdDSA", "PS256")
 	cmd := &cobra.Command{
 		Use:   "new --out FILE",
-		Short: "Make a private key (mode 0600) and, beside it, FILE" + publicSuffix + " for the server",
+		Short: "Make a private key (mode 0600) and, beside it, FILE.pub.pem for the server",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, err := makeKey(out, algorithm.value)
@@ -72,10 +74,10 @@ func makeKey(path, algorithm string) (keyInfo, error) {
 		}
 		return keyInfo{}, err
 	}
-	if err := writeNew(path+publicSuffix, public, 0o644); err != nil {
+	if err := writeNew(publicFile(path), public, 0o644); err != nil {
 		return keyInfo{}, errors.Join(err, os.Remove(path))
 	}
-	return keyInfo{Thumbprint: key.KID(), Private: path, Public: path + publicSuffix}, nil
+	return keyInfo{Thumbprint: key.KID(), Private: path, Public: publicFile(path)}, nil
 }
 
 // writeNew writes a file that must not exist yet.

@@ -118,9 +118,10 @@ func newRoot(env environment) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.PersistentFlags().VarP(newChoice("human", "json"), "output", "o", "what is printed: `human` or json")
+	root.PersistentFlags().VarP(newChoice("human", "json"), "output", "o", "the `format` of what is printed: human or json")
 	root.AddCommand(
 		newServeCommand(env),
+		newDemoCommand(env),
 		newDemoCommand(env),
 		newRequestCommand(env),
 		newTokenCommand(env),

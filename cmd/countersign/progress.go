@@ -78,7 +78,7 @@ func (p *progress) show(r client.Request) {
 func (p *progress) outage(err error, _ time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.fault = strings.TrimPrefix(err.Error(), "countersign: ")
+	p.fault = said(err)
 	if p.width == nil && !p.told[p.fault] {
 		fmt.Fprintln(p.w, printable("no answer, trying again: "+p.fault))
 		p.told[p.fault] = true
@@ -144,6 +144,10 @@ func (p *progress) draw() {
 	p.drawn = true
 }
 
+// said is what an error of the client says, in one line that is safe to print:
+// the server's words may stand in it.
+func said(err error) string { return printable(strings.TrimPrefix(err.Error(), "countersign: ")) }
+
 // clipLine cuts a line to so many characters, with a mark.
 func clipLine(s string, columns int) string {
 	if utf8.RuneCountInString(s) <= columns {
@@ -163,8 +167,10 @@ func remaining(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm left", int(d.Hours()), int(d.Minutes())%60)
 }
 
-// describe is a request's state in words.
-func describe(r client.Request) string {
+// describe is a request's state in words, in one line that is safe to print.
+func describe(r client.Request) string { return printable(describeRaw(r)) }
+
+func describeRaw(r client.Request) string {
 	if r.State == client.Pending {
 		return "waiting for people" + gates(r)
 	}

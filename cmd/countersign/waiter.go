@@ -72,7 +72,7 @@ func (f *requestFlags) waiter(cmd *cobra.Command, env environment) (*waiter, err
 	}
 	w.client, err = client.New(client.Config{URL: f.server, Token: source, OnRetry: w.progress.outage})
 	if err != nil {
-		return nil, usageError("--server: %w", errors.New(strings.TrimPrefix(err.Error(), "countersign: ")))
+		return nil, usageError("--server: %w", errors.New(said(err)))
 	}
 	if f.resume != "" {
 		return w, nil
@@ -270,15 +270,15 @@ func (w *waiter) explain(ctx context.Context, r client.Request, err error) error
 	case client.IsProblem(err, client.Denied) && errors.As(err, &problem):
 		return w.deniedAtOnce(problem)
 	case client.IsProblem(err, client.Refused):
-		return &codedError{exitDeniedByPolicy, err}
+		return &codedError{exitDeniedByPolicy, errors.New(said(err))}
 	case client.IsProblem(err, client.InvalidRequest):
-		return &codedError{exitUsage, err}
+		return &codedError{exitUsage, errors.New(said(err))}
 	case errors.As(err, &problem) && problem.Status < 500 && problem.Status != 429:
-		return errors.New(strings.TrimPrefix(problem.Error(), "countersign: "))
+		return errors.New(said(problem))
 	case errors.Is(err, client.ErrUnreachable), errors.As(err, &problem):
-		return w.unknown(r, strings.TrimPrefix(err.Error(), "countersign: "))
+		return w.unknown(r, said(err))
 	}
-	return errors.New(strings.TrimPrefix(err.Error(), "countersign: "))
+	return errors.New(said(err))
 }
 
 // deniedAtOnce is a policy's denial at submission, which is an answer with the
@@ -303,7 +303,7 @@ func (w *waiter) interrupted(ctx context.Context, r client.Request) error {
 	defer cancel()
 	cancelled, err := w.client.Cancel(last, r.ID)
 	if err != nil {
-		return w.unknown(r, "interrupted, and the request could not be cancelled ("+strings.TrimPrefix(err.Error(), "countersign: ")+")")
+		return w.unknown(r, "interrupted, and the request could not be cancelled ("+said(err)+")")
 	}
 	w.progress.line("%s  %s", cancelled.Code, describe(cancelled))
 	return w.report(cancelled, nil)
