@@ -173,6 +173,8 @@ func (b *Broker) auditEntry(ctx context.Context, l store.Logged, requests map[st
 	switch {
 	case l.Actor.Kind == "person":
 		e.By = b.name(l.Actor.ID)
+	case l.Actor.Kind == "policy":
+		e.By = "policy " + shortRevision(l.Actor.ID)
 	case l.Actor.ID != "":
 		e.By = l.Actor.Kind + " " + l.Actor.ID
 	}

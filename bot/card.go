@@ -210,13 +210,16 @@ func policyLines(f Frozen) []string {
 		policies.Review: "Review required by policy",
 		policies.Deny:   "Denied by policy",
 	}[f.Decision.Effect]
-	lines := []string{fmt.Sprintf("%s (revision %s)", head, f.Revision)}
+	lines := []string{fmt.Sprintf("%s (revision %s)", head, shortRevision(f.Revision))}
 	lines = append(lines, f.Decision.Reasons...)
 	for _, s := range f.Decision.Stages {
 		lines = append(lines, fmt.Sprintf("%s: %d of %s", s.Name, s.Quorum, approverNames(s)))
 	}
 	return lines
 }
+
+// shortRevision is a revision as people compare it.
+func shortRevision(s string) string { return s[:min(len(s), 12)] }
 
 // says are the caller's own words.
 func says(f Frozen) []chat.Field {

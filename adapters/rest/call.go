@@ -80,7 +80,11 @@ func (a *API) serve(path string, do action) http.Handler {
 		h.Set("X-Request-Id", c.id)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
-		c.deadlines(a.BodyTimeout, a.BodyTimeout+writeTimeout)
+		if r.ContentLength != 0 {
+			c.deadlines(a.BodyTimeout, a.BodyTimeout+writeTimeout)
+		} else {
+			c.deadlines(0, writeTimeout)
+		}
 		if err := do(c, r); err != nil {
 			a.tell(c, r, err)
 		}

@@ -51,6 +51,7 @@ type fakeBroker struct {
 	err      error // returned by every method, if set
 	boom     any   // panicked with by every method, if set
 	waiting  int
+	hold     func(ctx context.Context) // called by Submit and Cancel, if set
 }
 
 func newFakeBroker() *fakeBroker {
@@ -68,7 +69,10 @@ func (b *fakeBroker) enter() error {
 	return b.err
 }
 
-func (b *fakeBroker) Submit(_ context.Context, ev identity.Evidence, key string, ask bot.Ask) (store.Request, error) {
+func (b *fakeBroker) Submit(ctx context.Context, ev identity.Evidence, key string, ask bot.Ask) (store.Request, error) {
+	if b.hold != nil {
+		b.hold(ctx)
+	}
 	err := b.enter()
 	defer b.mu.Unlock()
 	if err != nil {
@@ -200,7 +204,10 @@ func grantOf(jti string) identity.Grant {
 		Audience: "https://db.example", Scopes: []string{"db:write", "db:read"}, Issued: time.Unix(1_800_000_000, 0), Expires: time.Unix(1_800_000_300, 0)}
 }
 
-func (b *fakeBroker) Cancel(_ context.Context, c identity.Caller, id string) (store.Request, error) {
+func (b *fakeBroker) Cancel(ctx context.Context, c identity.Caller, id string) (store.Request, error) {
+	if b.hold != nil {
+		b.hold(ctx)
+	}
 	err := b.enter()
 	defer b.mu.Unlock()
 	if err != nil {

@@ -184,4 +184,8 @@ func TestPollBeyondTheBound(t *testing.T) {
 	}
 	d.broker.move(id, store.Approved)
 	<-done
+	// The place is free again.
+	if a := d.call("GET", "/v1/requests/"+id+"?after=2&wait=10ms", ""); a.StatusCode != 200 || a.Header.Get("Retry-After") != "" {
+		t.Errorf("afterwards: %s, Retry-After %q", a.Status, a.Header.Get("Retry-After"))
+	}
 }

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -158,19 +159,68 @@ func (d *door) raw(t *testing.T) net.Conn {
 }
 
 // Of a stranger's body nothing is read: the answer comes although no byte of it
-// was sent, and without 100 Continue. A machine is told to go on.
+// was sent, and without 100 Continue. A machine is told to go on, unless the
+// body that it announces is too large.
 func TestTokenIsVerifiedBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	for token, want := range map[string]string{"nonsense": "HTTP/1.1 401 ", d.token("1"): "HTTP/1.1 100 "} {
+	for _, tc := range []struct {
+		token  string
+		length int
+		want   string
+	}{{"nonsense", 4_000_000, "HTTP/1.1 401 "}, {d.token("1"), 4_000_000, "HTTP/1.1 100 "}, {d.token("1"), 5_000_000, "HTTP/1.1 413 "}} {
 		c := d.raw(t)
-		_, err := fmt.Fprintf(c, "POST /v1/requests HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 4000000\r\nExpect: 100-continue\r\n\r\n", token)
+		_, err := fmt.Fprintf(c, "POST /v1/requests HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", tc.token, tc.length)
 		if err != nil {
 			t.Fatal(err)
 		}
 		line, err := bufio.NewReader(c).ReadString('\n')
-		if err != nil || !strings.HasPrefix(line, want) {
-			t.Errorf("%s: %q, %v", want, line, err)
+		if err != nil || !strings.HasPrefix(line, tc.want) {
+			t.Errorf("%s: %q, %v", tc.want, line, err)
+		}
+	}
+}
+
+// A body of unknown length is counted as it comes.
+func TestChunkedBodies(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for _, tc := range []struct{ reason, want int }{{1000, 202}, {maxBody, 413}} {
+		body := strings.Replace(ask("deploy"), "release 7", strings.Repeat("x", tc.reason), 1)
+		req, err := http.NewRequestWithContext(t.Context(), "POST", d.server.URL+"/v1/requests", io.MultiReader(strings.NewReader(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+d.token("1"))
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != tc.want {
+			t.Errorf("%d bytes: %s, want %d", len(body), res.Status, tc.want)
+		}
+	}
+}
+
+// The time for the body is not the time for the decision.
+func TestDecisionsOutliveTheBodyTimeout(t *testing.T) {
+	t.Parallel()
+	d := open(t, func(c *Config) { c.BodyTimeout = 50 * time.Millisecond })
+	d.broker.hold = func(ctx context.Context) {
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			t.Error("the call was cancelled while it was decided")
+		}
+	}
+	if a := d.call("POST", "/v1/requests", ask("allow")); a.StatusCode != 201 {
+		t.Errorf("%s: %s", a.Status, a.body)
+	}
+	for _, body := range []string{"", "{}"} {
+		if a := d.call("POST", "/v1/requests/"+d.submit("deploy")+"/cancel", body); a.StatusCode != 200 {
+			t.Errorf("with body %q: %s: %s", body, a.Status, a.body)
 		}
 	}
 }

@@ -65,8 +65,12 @@ slack:
   signing_secret: {file: secrets/slack-signing-secret}
 
 policy:
-  data: {config: {rules: {rotate: {any: {channels: [security]}}}}}
+  data:
+    config:
+      raise: {files: 100000, lines: 10000000}       # one click is enough, however large the commit is
+      rules: {rotate: {any: {channels: [security]}}}
 audit:
+  origin: countersign.demo/audit/1
   readers: [security]
 `
 

@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 //	await URL                      wait until URL answers 200
 //	mode FILE OCTAL                hold a file to its permissions
 //	field FILE PATH WANT           hold a member of a JSON file to a value, or absent
-//	claims FILE                    print the claims of the token in FILE, "stdout" or not
+//	claims FILE                    write the claims of the token in FILE to claims.json
+//	configure TEMPLATE FILE        write FILE with the variables of TEMPLATE filled in
 //
 // $STUB is a stub of the machines' API; see stub_test.go for its stories.
 func TestScript(t *testing.T) {
@@ -51,6 +52,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "freeport": scriptFreePort, "await": scriptAwait, "mode": scriptMode, "field": scriptField, "claims": scriptClaims,
+			"configure": scriptConfigure,
 		},
 	})
 }
@@ -136,4 +138,9 @@ func scriptClaims(ts *testscript.TestScript, _ bool, args []string) {
 	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("claims.json"), raw, 0o600))
+}
+
+func scriptConfigure(ts *testscript.TestScript, _ bool, args []string) {
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }

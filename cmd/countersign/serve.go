@@ -291,10 +291,10 @@ func (c *config) openStore(log *slog.Logger) (*bolt.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return bolt.Open(c.statePath(databaseFile), bolt.Options{Signer: key, Origin: c.origin(), Log: log})
+	return bolt.Open(c.statePath(databaseFile), bolt.Options{Signer: key, Origin: c.Audit.Origin, Log: log})
 }
 
-// origin names the log: by default after the host that machines know.
+// origin names a new log: by default after the host that machines know.
 func (c *config) origin() string {
 	if c.Audit.Origin != "" {
 		return c.Audit.Origin

@@ -220,7 +220,7 @@ func reasonIn(v emulator.View) map[string]string {
 }
 
 func (d *demo) twoPeople(ctx context.Context) error {
-	a := d.ask(ctx, d.requestArgs("--action", "rotate-key", "--resource", "shop/signing-key", "--environment", "production", "--reason", "quarterly", "--diff", "none")...)
+	a := d.ask(ctx, d.requestArgs("--action", "rotate-key", "--resource", "shop/signing-key", "--environment", "production", "--ttl", "5m", "--reason", "quarterly", "--diff", "none")...)
 	card, err := d.card(ctx, emulator.Security)
 	if err != nil {
 		return err

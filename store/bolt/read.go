@@ -3,8 +3,10 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"iter"
 
 	"go.etcd.io/bbolt"
 
@@ -141,4 +143,53 @@ func (s *Store) Receipt(ctx context.Context, seq uint64) (store.Receipt, error) 
 		return nil
 	})
 	return receipt, err
+}
+
+// Entries reads count entries from seq on, with the texts beside them, in the
+// form that audit.Verification and audit.WriteExport take. It reads in steps:
+// a long read transaction would keep the file from reusing pages.
+func (s *Store) Entries(ctx context.Context, seq, count uint64) iter.Seq2[audit.Entry, error] {
+	const step = 512
+	return func(yield func(audit.Entry, error) bool) {
+		for end := seq + count; seq < end; {
+			page, err := s.raw(ctx, seq, int(min(step, end-seq)))
+			if err == nil && len(page) == 0 {
+				return // past the end
+			}
+			if err != nil {
+				yield(audit.Entry{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			seq += uint64(len(page))
+		}
+	}
+}
+
+// maxStep is how many bytes of entries are held at a time, give or take one.
+const maxStep = 8 << 20
+
+// raw reads entries as they lie in the file. The sequence number is the key's,
+// so that a leaf in the wrong place is noticed.
+func (s *Store) raw(ctx context.Context, from uint64, limit int) (page []audit.Entry, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		side := tx.Bucket(bucketSide)
+		c := tx.Bucket(bucketLeaf).Cursor()
+		bytesRead := 0
+		for key, leaf := c.Seek(seqKey(from)); key != nil && len(page) < limit && bytesRead < maxStep; key, leaf = c.Next() {
+			seq := binary.BigEndian.Uint64(key)
+			openings, err := decodeSide(side.Get(key))
+			if err != nil {
+				return fmt.Errorf("%w: beside entry %d: %w", ErrDamaged, seq, err)
+			}
+			bytesRead += len(leaf) + len(side.Get(key))
+			page = append(page, audit.Entry{Seq: seq, Leaf: bytes.Clone(leaf), Side: openings})
+		}
+		return nil
+	})
+	return page, err
 }
