@@ -22,7 +22,7 @@ func accounts(n int) map[string]any {
 	return map[string]any{"accounts": m}
 }
 
-// perDecision is the median time of rounds of decisions.
+// perDecision is the time of a decision in the best of ten rounds.
 func perDecision(b *testing.B, e *Engine, in policies.Input) time.Duration {
 	b.Helper()
 	const decisions = 200
