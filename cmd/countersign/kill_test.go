@@ -208,7 +208,10 @@ func (l *killLoop) click(ctx context.Context, user string, m emulator.Message, v
 		l.unanswered.Add(1)
 		return
 	}
-	for _, v := range l.d.slack.OpenViews(user) { // a denial asks for its reason
+	for end := time.Now().Add(time.Second); verb == "deny" && len(l.d.slack.OpenViews(user)) == 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond) // a denial asks for its reason, unless it comes too late
+	}
+	for _, v := range l.d.slack.OpenViews(user) {
 		if got, err := l.d.slack.SubmitView(ctx, user, v.ID, reasonIn(v)); err != nil || got.Status == 0 {
 			l.unanswered.Add(1)
 		}

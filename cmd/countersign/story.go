@@ -184,9 +184,13 @@ func (d *demo) denied(ctx context.Context) error {
 	if err := d.click(ctx, emulator.Ada, card, "deny"); err != nil {
 		return err
 	}
-	views := d.slack.OpenViews(emulator.Ada)
-	if len(views) != 1 {
-		return fmt.Errorf("%d forms are open for Ada, want 1", len(views))
+	var views []emulator.View
+	err = d.eventually(ctx, "no form opens for Ada", func() bool {
+		views = d.slack.OpenViews(emulator.Ada)
+		return len(views) == 1
+	})
+	if err != nil {
+		return err
 	}
 	if _, err := d.slack.SubmitView(ctx, emulator.Ada, views[0].ID, reasonIn(views[0])); err != nil {
 		return err
