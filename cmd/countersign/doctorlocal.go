@@ -119,6 +119,9 @@ func (d *doctor) checkPolicy(ctx context.Context) {
 		o.Samples = policies.Samples()
 	}
 	engine, err := opa.Load(ctx, bundle, o)
+	for try := 1; errors.Is(err, opa.ErrTooSlow) && try < 4; try++ { // a busy machine is no fault of the policy
+		engine, err = opa.Load(ctx, bundle, o)
+	}
 	if err != nil {
 		d.fail("policy", "correct the policy: the server does not start with it", "%s", inline(err))
 		return
