@@ -63,8 +63,9 @@ type Options struct {
 	// EventRetries are the pauses before an event is sent again; nil means at
 	// once, after 1 minute and after 5 minutes.
 	EventRetries []time.Duration
-	// Payload, if not nil, may change an interaction's or an event's payload
-	// before it is signed and sent: a null team, a strange app id.
+	// Payload, if not nil, may change what is sent before it is signed: a null
+	// team, a strange app id. The kind is the payload's type ("block_actions"),
+	// the event's type, or the slash command, whose values are strings.
 	Payload func(kind string, payload map[string]any)
 }
 

@@ -37,8 +37,8 @@ var faultKinds = []FaultKind{Slow, LoseAnswer, Drop, RateLimited, RateLimitedBar
 
 // Fault is something that the workspace is told to get wrong.
 type Fault struct {
-	// Method is a Web API method, "upload", "hook" (response URLs), a Kind of
-	// delivery, or "*" for every Web API method.
+	// Method is a Web API method, "upload", "hook" (response URLs), "*" for all of
+	// these, or a Kind of delivery.
 	Method string    `json:"method"`
 	Kind   FaultKind `json:"kind"`
 	// Delay is for Slow, and for RateLimited the Retry-After (zero means 1 s).
@@ -56,7 +56,7 @@ var ErrBadFault = errors.New("no such fault")
 // together with the next. It refuses an unknown kind or method.
 func (s *Slack) Inject(f Fault) error {
 	_, known := methods[f.Method]
-	delivery := slices.Contains([]string{string(Interactions), string(Commands), string(Events)}, f.Method)
+	delivery := isDelivery(f.Method)
 	switch {
 	case !slices.Contains(faultKinds, f.Kind):
 		return fmt.Errorf("%w: kind %q is none of %v", ErrBadFault, f.Kind, faultKinds)
@@ -78,6 +78,10 @@ func (s *Slack) Inject(f Fault) error {
 	return nil
 }
 
+func isDelivery(method string) bool {
+	return slices.Contains([]Kind{Interactions, Commands, Events}, Kind(method))
+}
+
 // ClearFaults forgets all faults.
 func (s *Slack) ClearFaults() {
 	s.mu.Lock()
@@ -95,7 +99,7 @@ func (s *Slack) fault(method string) (slow time.Duration, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, x := range s.faults {
-		if x.Method != method && (x.Method != "*" || methods[method].run == nil) {
+		if x.Method != method && (x.Method != "*" || isDelivery(method)) {
 			continue
 		}
 		if x.Kind == Slow {

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"context"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -108,30 +109,47 @@ func acting(do func(*http.Request, deed) (any, error)) http.Handler {
 }
 
 func (s *Slack) pageClick(r *http.Request, d deed) (any, error) {
+	ctx := context.WithoutCancel(r.Context()) // a press is made, whatever becomes of the page
 	if d.View != "" {
-		return s.ClickInView(r.Context(), d.User, d.View, d.Block+"/"+d.Action)
+		return s.ClickInView(ctx, d.User, d.View, d.Block+"/"+d.Action)
 	}
-	return s.Click(r.Context(), d.User, d.Channel, d.Message, d.Block+"/"+d.Action)
+	return s.Click(ctx, d.User, d.Channel, d.Message, d.Block+"/"+d.Action)
 }
 
 func (s *Slack) pageSubmit(r *http.Request, d deed) (any, error) {
-	return s.SubmitView(r.Context(), d.User, d.View, d.Values)
+	return s.SubmitView(context.WithoutCancel(r.Context()), d.User, d.View, d.Values)
 }
 
 func (s *Slack) pageClose(r *http.Request, d deed) (any, error) {
-	return s.CloseView(r.Context(), d.User, d.View)
+	return s.CloseView(context.WithoutCancel(r.Context()), d.User, d.View)
 }
 
-// pageSay takes a line from the composer: a slash command, or a message.
+// pageSay takes a line from the composer: a slash command, or a message. A
+// message stands at once; the page waits for the app to hear of it, but not for
+// an event's later tries.
 func (s *Slack) pageSay(r *http.Request, d deed) (any, error) {
 	if strings.HasPrefix(d.Text, "/") && d.Thread == "" {
-		return s.Command(r.Context(), d.User, d.Channel, d.Text)
+		return s.Command(context.WithoutCancel(r.Context()), d.User, d.Channel, d.Text)
 	}
-	_, answers, err := s.Post(r.Context(), d.User, d.Channel, d.Thread, d.Text)
-	if err != nil || len(answers) == 0 {
-		return Answer{Status: http.StatusOK}, err
+	type outcome struct {
+		Answer
+		err error
 	}
-	return Answer{Status: answers[len(answers)-1].Status}, nil
+	done := make(chan outcome, 1)
+	go func() {
+		_, answers, err := s.Post(s.closed, d.User, d.Channel, d.Thread, d.Text)
+		o := outcome{Answer{Status: http.StatusOK}, err}
+		if len(answers) > 0 {
+			o.Answer = answers[len(answers)-1]
+		}
+		done <- o
+	}()
+	select {
+	case o := <-done:
+		return Answer{Status: o.Status}, o.err
+	case <-time.After(s.opt.AckWithin):
+		return Answer{}, nil
+	}
 }
 
 func (s *Slack) pageFault(_ *http.Request, d deed) (any, error) {
