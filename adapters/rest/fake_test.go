@@ -129,6 +129,9 @@ func (b *fakeBroker) Wait(ctx context.Context, c identity.Caller, id string, aft
 	if err != nil {
 		return store.Request{}, err
 	}
+	if ctx.Err() != nil {
+		return store.Request{}, ctx.Err() // as an engine's first read does
+	}
 	b.waiting++
 	defer func() { b.waiting-- }()
 	for {

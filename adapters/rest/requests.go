@@ -119,7 +119,13 @@ func (a *API) poll(c *call, r *http.Request, who identity.Caller, after uint64, 
 	defer c.deadlines(a.BodyTimeout, writeTimeout)
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
-	return a.Broker.Wait(ctx, who, id, after)
+	defer context.AfterFunc(a.draining, cancel)()
+	record, err := a.Broker.Wait(ctx, who, id, after)
+	if err != nil && ctx.Err() != nil && r.Context().Err() == nil {
+		// The wait was over before the broker had looked at all.
+		return a.Broker.Get(r.Context(), who, id)
+	}
+	return record, err
 }
 
 // waitFor reads after (a version) and wait (a duration such as 25s, at most 30s).

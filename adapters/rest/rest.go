@@ -113,6 +113,9 @@ type API struct {
 	waiters   chan struct{} // holds one element for each long poll
 	submits   *limiter
 	others    *limiter
+	// draining ends when long polls are no longer to be held.
+	draining context.Context
+	drain    context.CancelFunc
 }
 
 // New checks the configuration and reports everything that is wrong with it.
@@ -140,7 +143,9 @@ func New(c Config) (*API, error) {
 	if c.MaxWaiters <= 0 {
 		c.MaxWaiters = 10_000
 	}
+	draining, drain := context.WithCancel(context.Background())
 	return &API{
+		draining: draining, drain: drain,
 		Config: c, verifiers: v, waiters: make(chan struct{}, c.MaxWaiters),
 		submits: newLimiter(c.Limits.Submits), others: newLimiter(c.Limits.Others),
 	}, nil
@@ -168,8 +173,8 @@ func (a *API) routes() []route {
 // below /v1/, are answered with problems as well.
 //
 // The server's ReadHeaderTimeout must be set. ReadTimeout and WriteTimeout may
-// be: each call sets its own deadlines over them, as a long poll needs. When the
-// server's BaseContext is cancelled, long polls are answered at once.
+// be: each call sets its own deadlines over them, as a long poll needs. Drain
+// belongs to the server's RegisterOnShutdown.
 func (a *API) Mount(mux *http.ServeMux) {
 	for _, r := range a.routes() {
 		mux.Handle(r.method+" "+r.path, a.serve(r.path, r.do))
@@ -177,6 +182,11 @@ func (a *API) Mount(mux *http.ServeMux) {
 	}
 	mux.Handle("/v1/", a.serve("/v1/", func(*call, *http.Request) error { return errNoRoute }))
 }
+
+// Drain answers all long polls with their requests as they stand, now and from
+// now on, so that a server which shuts down does not wait for them. All other
+// calls go on.
+func (a *API) Drain() { a.drain() }
 
 // route is one method of one path.
 type route struct {
