@@ -119,7 +119,7 @@ func (b *Broker) act(ctx context.Context, p reviewer, r store.Request, c chat.Cl
 	switch c.Verb {
 	case chat.Approve, chat.Deny:
 		if c.Verb == chat.Deny && strings.TrimSpace(c.Reason) == "" {
-			if err := b.mayReview(ctx, p, r, f); err != nil {
+			if err := b.mayReview(ctx, p, r, f, c.Verb); err != nil {
 				return b.explain(r, err)
 			}
 			return ask(c, r, f, "Why not? The one who asked will read this.")
@@ -147,7 +147,7 @@ func ask(c chat.Click, r store.Request, f Frozen, label string) chat.Reply {
 // meanwhile, it reads and judges again.
 func (b *Broker) answer(ctx context.Context, p reviewer, r store.Request, f Frozen, v store.Review) chat.Reply {
 	for {
-		if err := b.mayReview(ctx, p, r, f); err != nil {
+		if err := b.mayReview(ctx, p, r, f, chat.Verb(v.Verdict)); err != nil {
 			return b.explain(r, err)
 		}
 		next, err := b.Store.Update(ctx, r.ID, review(f, r.Version, v))
@@ -183,8 +183,8 @@ func (b *Broker) settle(ctx context.Context, p reviewer, before store.Request, v
 	return b.unsure("record review", cause)
 }
 
-// mayReview holds the rules of eligibility, then asks the policy.
-func (b *Broker) mayReview(ctx context.Context, p reviewer, r store.Request, f Frozen) error {
+// mayReview holds the rules of eligibility and, for an approval, asks the policy.
+func (b *Broker) mayReview(ctx context.Context, p reviewer, r store.Request, f Frozen, v chat.Verb) error {
 	switch {
 	case r.State != store.Pending:
 		return errDecided
@@ -196,6 +196,9 @@ func (b *Broker) mayReview(ctx context.Context, p reviewer, r store.Request, f F
 	s := f.Decision.Stages[r.Stage]
 	if !slices.Contains(b.approvers(s, f), p.ID) {
 		return notAllowed(fmt.Sprintf("You are not among the approvers of this request (%s).", approverNames(s)))
+	}
+	if v == chat.Deny {
+		return nil // an approver may always say no; the policy may only say no as well
 	}
 	if s.Distinct && slices.ContainsFunc(r.Reviews, func(v store.Review) bool { return v.Person == p.ID && v.Verdict == "approve" }) {
 		return notAllowed("You approved an earlier stage; this one needs somebody else.")

@@ -105,8 +105,8 @@ func (b *Broker) judge(ctx context.Context, ev identity.Evidence, account identi
 	in := policyInput(f, account, time.Duration(ask.TTL))
 	d, err := b.Policy.Decide(ctx, in)
 	if err != nil {
-		if ctx.Err() != nil {
-			return creation{}, fmt.Errorf("%w: the policy was not evaluated in time", ErrUnavailable)
+		if ctx.Err() != nil || errors.Is(err, policies.ErrUnanswered) {
+			return creation{}, fmt.Errorf("%w: the policy did not answer in time", ErrUnavailable)
 		}
 		b.Log.Error("policy evaluation failed", "request", f.ID, "error", err.Error())
 		d = refusal("the policy could not be evaluated")

@@ -8,7 +8,11 @@
 // by stable ids, and an empty part of an account never equals anything.
 package identity
 
-import "time"
+import (
+	"fmt"
+	"io"
+	"time"
+)
 
 // Subject is the machine that asks: the issuer of its token and its stable name
 // at that issuer. Both are non-empty in any verified evidence.
@@ -130,6 +134,9 @@ func (Secret) String() string { return redacted }
 
 // GoString implements fmt.GoStringer; it never shows the secret.
 func (Secret) GoString() string { return redacted }
+
+// Format implements fmt.Formatter, so that no verb shows the secret.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // MarshalText implements encoding.TextMarshaler; it never shows the secret.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// ErrUnanswered: the policy did not answer in time. Unlike a policy that fails,
+// it may answer when it is asked again; until then nothing is allowed.
+var ErrUnanswered = errors.New("the policy did not answer in time")
+
 // Effect is what the policy decided at submission.
 type Effect string
 

@@ -109,6 +109,7 @@ func isTerminal(v any) bool {
 type demo struct {
 	env                 environment
 	state, listen, chat string
+	limits              *emulator.Limits // of the workspace; Slack's own if nil
 
 	config *config
 	slack  *emulator.Slack
@@ -182,7 +183,7 @@ func (d *demo) prepare(log *slog.Logger) (net.Listener, error) {
 	if d.listen, err = freePort(d.listen); err != nil {
 		return nil, err
 	}
-	d.slack = emulator.New(emulator.Options{Log: log})
+	d.slack = emulator.New(emulator.Options{Log: log, Limits: d.limits})
 	ln, err := d.slack.Listen(d.chat)
 	if err != nil {
 		return nil, fmt.Errorf("the chat page: %w (choose another address with --chat)", err)

@@ -36,7 +36,7 @@ var (
 	// ErrTooSlow: the evaluation was cut at Limit. The limit is of wall-clock time,
 	// so a machine that stalls can cut a quick policy too: the same question may
 	// be asked again.
-	ErrTooSlow = fmt.Errorf("the policy took longer than %s: look up by key instead of scanning", Limit)
+	ErrTooSlow = fmt.Errorf("%w: it took longer than %s: look up by key instead of scanning", policies.ErrUnanswered, Limit)
 	// ErrEvaluation: the evaluation failed, for example in a builtin.
 	ErrEvaluation = errors.New("the policy failed")
 	// ErrResult: the policy's answer is not one that may be used.
