@@ -36,7 +36,8 @@ func (b *Broker) Redeem(ctx context.Context, c identity.Caller, id string) (iden
 		}
 		receipt, err := b.Store.Receipt(ctx, next.LastSeq)
 		if err != nil {
-			return identity.Credential{}, store.Receipt{}, fmt.Errorf("%w: the credential is recorded, its receipt could not be made: ask again", ErrUnavailable)
+			// The issue counts, though nobody holds its credential.
+			return identity.Credential{}, store.Receipt{}, fmt.Errorf("%w: the receipt could not be made", store.ErrUnknown)
 		}
 		return cred, receipt, nil
 	}
