@@ -27,7 +27,7 @@ func TestApprovedByAPerson(t *testing.T) {
 	}
 	w.settle()
 	card := w.only("C1")
-	if card.Card.Code != r.Code || card.Card.Mood != chat.Waiting || len(card.Card.Actions) != 2 {
+	if card.Card.Code != r.Code || card.Card.Mood != chat.Waiting || len(card.Card.Actions) != 3 {
 		t.Fatalf("card: %+v", card.Card)
 	}
 	if reply := w.click(ada, card.Ref, chat.Approve, ""); reply.Refused {

@@ -87,9 +87,9 @@ func mood(s store.State) chat.Mood {
 func actions(r store.Request) []chat.Action {
 	switch r.State {
 	case store.Pending:
-		return []chat.Action{{Verb: chat.Approve, Label: "Approve"}, {Verb: chat.Deny, Label: "Deny", Input: true}}
+		return []chat.Action{{Verb: chat.Approve, Label: "Approve"}, {Verb: chat.Deny, Label: "Deny", Input: true}, {Verb: chat.Details, Label: "Details"}}
 	case store.Approved:
-		return []chat.Action{{Verb: chat.Revoke, Label: "Revoke"}}
+		return []chat.Action{{Verb: chat.Revoke, Label: "Revoke"}, {Verb: chat.Details, Label: "Details"}}
 	}
 	return nil
 }
@@ -337,6 +337,34 @@ func (b *Broker) mentions(r store.Request, f Frozen, platform string) []chat.Men
 
 // maxMentions keeps a card from waking a whole company.
 const maxMentions = 10
+
+// details is the whole request as plain text: what a card may have had to cut.
+func details(r store.Request, c chat.Card) string {
+	var b strings.Builder
+	line := func(label, value string) { fmt.Fprintf(&b, "%s: %s\n", label, value) }
+	line("Request", r.ID)
+	line("Code", r.Code)
+	line("Digest", r.Digest)
+	for _, f := range c.Fields {
+		line(f.Label, f.Value)
+	}
+	for _, p := range c.Policy {
+		line("Policy", p)
+	}
+	for _, f := range c.Says {
+		line("Caller says, "+f.Label, f.Value)
+	}
+	for _, k := range c.Checks {
+		line("Check", strings.TrimSpace(fmt.Sprintf("%s %s %s %s", k.Name, k.Status, k.Value, k.Threshold)))
+	}
+	for _, l := range c.Links {
+		line("Link", l.Title+" "+l.URL)
+	}
+	if c.Diff != nil {
+		line("Diff", c.Diff.Stat+"\n"+c.Diff.Preview)
+	}
+	return b.String()
+}
 
 // progressLine is one event as a thread tells it.
 func (b *Broker) progressLine(p store.Progress) string {

@@ -250,3 +250,19 @@ func TestForgedButtons(t *testing.T) {
 		t.Errorf("the twin: %+v", reply)
 	}
 }
+
+func TestDetailsChangeNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ask := deployAsk()
+	ask.Reason = strings.Repeat("a long story ", 100)
+	r := w.submit(ask)
+	w.settle()
+	reply := w.click(tim, w.only("C1").Ref, chat.Details, "")
+	if !strings.Contains(reply.Table, ask.Reason) || !strings.Contains(reply.Table, r.Digest) {
+		t.Errorf("details: %q", reply.Table)
+	}
+	if w.get(r.ID).Version != r.Version {
+		t.Error("the request moved")
+	}
+}

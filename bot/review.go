@@ -128,6 +128,12 @@ func (b *Broker) act(ctx context.Context, p reviewer, r store.Request, c chat.Cl
 			Person: p.ID, Verdict: string(c.Verb), Reason: strings.TrimSpace(c.Reason),
 			Platform: p.account.Kind, Space: p.account.Space, Account: p.account.ID,
 		})
+	case chat.Details:
+		card, err := b.draw(ctx, r, store.Delivery{})
+		if err != nil {
+			return b.unsure("draw card", err)
+		}
+		return chat.Reply{Text: card.Summary, Table: details(r, card), Refused: true}
 	case chat.Revoke:
 		return b.revoke(ctx, p, r, f, strings.TrimSpace(c.Reason))
 	default:

@@ -73,6 +73,31 @@ func oneByOne(b *testing.B, n int) time.Duration {
 	return time.Since(begin) / time.Duration(commits)
 }
 
+// creates writes n requests from several writers and returns the time of one.
+func creates(b *testing.B, s *Store, prefix string, writers, n int) time.Duration {
+	b.Helper()
+	var next atomic.Int64
+	done := make(chan error, writers)
+	begin := time.Now()
+	for range writers {
+		go func() {
+			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+				if _, err := s.Create(b.Context(), fmt.Sprintf("%s%012d", prefix, i), realistic(i)); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range writers {
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+	return time.Since(begin) / time.Duration(n)
+}
+
 // BenchmarkCommit measures durable writes. x_one_by_one is the throughput over
 // that of bare bbolt transactions, one for each write, measured in the same run.
 func BenchmarkCommit(b *testing.B) {
@@ -81,28 +106,9 @@ func BenchmarkCommit(b *testing.B) {
 			bare := oneByOne(b, 2048)
 			path := filepath.Join(b.TempDir(), "state.db")
 			s := openTest(b, path, Options{})
-			var next atomic.Int64
 			b.ReportAllocs()
 			b.ResetTimer()
-			begin := time.Now()
-			done := make(chan error, writers)
-			for range writers {
-				go func() {
-					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-						if _, err := s.Create(b.Context(), fmt.Sprintf("req_%012d", n), realistic(n)); err != nil {
-							done <- err
-							return
-						}
-					}
-					done <- nil
-				}()
-			}
-			for range writers {
-				if err := <-done; err != nil {
-					b.Fatal(err)
-				}
-			}
-			perWrite := time.Since(begin) / time.Duration(b.N)
+			perWrite := creates(b, s, "req_", writers, b.N)
 			b.StopTimer()
 			b.ReportMetric(float64(time.Second)/float64(perWrite), "writes/s")
 			b.ReportMetric(float64(bare)/float64(perWrite), "x_one_by_one")
@@ -141,23 +147,49 @@ func BenchmarkUpdate(b *testing.B) {
 	})
 }
 
-func BenchmarkReceipt(b *testing.B) {
-	s := openTest(b, filepath.Join(b.TempDir(), "state.db"), Options{})
-	last, err := s.Create(b.Context(), "req_1", func(now time.Time, r store.Request) (store.Write, error) {
-		w, err := ask(now, r)
-		for range 100_000 {
-			w.Entries = append(w.Entries, store.Entry{Type: "noted", Actor: store.Actor{Kind: "clock"}})
-		}
-		return w, err
-	})
+// BenchmarkLargeLog measures what a long log costs: opening it, a receipt, and
+// writes as a ratio to those of an empty one in the same run (x_empty).
+func BenchmarkLargeLog(b *testing.B) {
+	const requests, entries, writes = 400, 1000, 4000
+	k, path := testKey(b), filepath.Join(b.TempDir(), "large.db")
+	s, err := Open(path, Options{Signer: k})
 	if err != nil {
 		b.Fatal(err)
 	}
+	for i := range requests {
+		_, err := s.Create(b.Context(), fmt.Sprintf("req_%06d", i), func(now time.Time, r store.Request) (store.Write, error) {
+			w, err := realistic(0)(now, r)
+			w.Tokens = nil
+			for len(w.Entries) < entries {
+				w.Entries = append(w.Entries, w.Entries[len(w.Entries)%3])
+			}
+			return w, err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	begin := time.Now()
+	s = openTest(b, path, Options{Signer: k})
+	opened := time.Since(begin)
+	empty := openTest(b, filepath.Join(b.TempDir(), "empty.db"), Options{})
+	var ratio float64
+	for range 3 { // in turn, so that both see the same machine
+		ratio = max(ratio, float64(creates(b, empty, fmt.Sprint("w", ratio), 64, writes))/float64(creates(b, s, fmt.Sprint("w", ratio), 64, writes)))
+	}
 	seq := uint64(0)
 	for b.Loop() {
-		seq = (seq + 7919) % last.LastSeq
+		seq = (seq + 7919) % (requests * entries)
 		if _, err := s.Receipt(b.Context(), seq); err != nil {
 			b.Fatal(err)
 		}
+	}
+	b.ReportMetric(ratio, "x_empty")
+	b.ReportMetric(float64(opened.Microseconds())/1000, "ms_open")
+	if info, err := os.Stat(path); err == nil {
+		b.ReportMetric(float64(info.Size())/(1<<20), "MB")
 	}
 }
