@@ -122,7 +122,6 @@ func newRoot(env environment) *cobra.Command {
 	root.AddCommand(
 		newServeCommand(env),
 		newDemoCommand(env),
-		newDemoCommand(env),
 		newRequestCommand(env),
 		newTokenCommand(env),
 		newKeysCommand(env),
