@@ -165,7 +165,11 @@ func exportLog(ctx context.Context, l logSource, out string) (x exported, err er
 	if err := audit.WriteExport(ctx, inner, l.entries(ctx, c.Size), newest, nil); err != nil {
 		return x, err
 	}
-	if err := os.Rename(inner, out); err != nil { // replaces an empty folder only
+	// An empty folder makes way; one that was filled meanwhile does not.
+	if err := os.Remove(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return x, err
+	}
+	if err := os.Rename(inner, out); err != nil {
 		return x, err
 	}
 	return exported{Folder: out, Entries: c.Size, Root: c.Root.String()}, nil

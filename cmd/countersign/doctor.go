@@ -99,17 +99,22 @@ func (d *doctor) examine(ctx context.Context, file string, online bool) error {
 		d.ok("config", "%s has no faults", file)
 	}
 	d.config = c
+	d.checkPolicy(ctx)
+	d.examineInstallation(ctx, online)
+	return nil
+}
+
+// examineInstallation checks what the configuration names, beside the policy.
+func (d *doctor) examineInstallation(ctx context.Context, online bool) {
 	d.checkSecretFiles()
 	d.checkPeople()
 	d.checkTLS()
-	d.checkPolicy(ctx)
 	d.checkState(ctx)
 	d.checkAuditKey()
 	d.checkTokenKeys()
 	if online {
 		d.checkOnline(ctx)
 	}
-	return nil
 }
 
 func (d *doctor) print(w io.Writer) error {

@@ -98,6 +98,36 @@ func (d *doctor) checkSlack(ctx context.Context) {
 		}
 		d.ok("slack channel "+name, "cards can be posted to %s", id)
 	}
+	d.checkMembers(ctx, app)
+}
+
+// checkMembers asks whether each account is one whose reviews count.
+func (d *doctor) checkMembers(ctx context.Context, app chat.Platform) {
+	good := 0
+	for _, p := range d.config.People {
+		for _, text := range p.Accounts {
+			a, err := parseAccount(text)
+			if err != nil || a.Kind != app.Name() {
+				continue
+			}
+			m, err := app.Member(ctx, chat.Account{Platform: a.Kind, Space: a.Space, ID: a.ID})
+			if err != nil {
+				d.platformFailed("slack people", err)
+				return
+			}
+			switch {
+			case !m.Known:
+				d.warn("slack people", "correct the account in people", "Slack does not know %s, the account of %s", text, p.ID)
+			case !m.Human || !m.Active || !m.Home:
+				d.warn("slack people", "name an active, full member of the workspace", "%s, the account of %s, is a bot, a guest, deactivated or of another workspace: their reviews do not count", text, p.ID)
+			default:
+				good++
+			}
+		}
+	}
+	if good > 0 {
+		d.ok("slack people", "%d accounts belong to full members", good)
+	}
 }
 
 func (d *doctor) platformFailed(check string, err error) {
