@@ -3,6 +3,7 @@ package bot
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -183,13 +184,25 @@ func (b *Broker) proven(f Frozen) []chat.Field {
 	} else {
 		add("Scopes", "none: a decision only, no credential")
 	}
-	add("Valid for", time.Duration(f.TTL).String())
+	add("Valid for", age(time.Duration(f.TTL)))
 	for _, k := range []struct{ label, fact string }{
 		{"Repository", "repository"}, {"Ref", "ref"}, {"Commit", "sha"}, {"Workflow", "workflow_ref"}, {"Run", "run_url"},
 	} {
 		add(k.label, f.Facts[k.fact])
 	}
 	return fields
+}
+
+// age writes a duration as people do: 10m, 1h30m.
+func age(d time.Duration) string {
+	s := d.Round(time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 func (b *Broker) triggerText(f Frozen) string {
@@ -213,7 +226,7 @@ func policyLines(f Frozen) []string {
 	lines := []string{fmt.Sprintf("%s (revision %s)", head, shortRevision(f.Revision))}
 	lines = append(lines, f.Decision.Reasons...)
 	for _, s := range f.Decision.Stages {
-		lines = append(lines, fmt.Sprintf("%s: %d of %s", s.Name, s.Quorum, approverNames(s)))
+		lines = append(lines, fmt.Sprintf("Stage %s: %d of %s", s.Name, s.Quorum, approverNames(s)))
 	}
 	return lines
 }
@@ -233,13 +246,12 @@ func says(f Frozen) []chat.Field {
 	if len(f.Context.Tickets) > 0 {
 		fields = append(fields, chat.Field{Label: "Tickets", Value: strings.Join(f.Context.Tickets, ", ")})
 	}
-	keys := make([]string, 0, len(f.Context.Labels))
-	for k := range f.Context.Labels {
-		keys = append(keys, k)
+	var labels []string
+	for _, k := range slices.Sorted(maps.Keys(f.Context.Labels)) {
+		labels = append(labels, k+": "+f.Context.Labels[k])
 	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		fields = append(fields, chat.Field{Label: "Label", Value: k + "=" + f.Context.Labels[k]})
+	if len(labels) > 0 {
+		fields = append(fields, chat.Field{Label: "Labels", Value: strings.Join(labels, "\n")})
 	}
 	return fields
 }

@@ -83,10 +83,7 @@ func writeEntries(ctx context.Context, w io.Writer, entries iter.Seq2[Entry, err
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := json.MarshalWrite(b, line{e.Seq, string(e.Leaf), e.Side}, json.Deterministic(true)); err != nil {
-				return fmt.Errorf("entry %d: %w", e.Seq, err)
-			}
-			if err := b.WriteByte('\n'); err != nil {
+			if err := WriteEntry(b, e); err != nil {
 				return err
 			}
 			if n++; n == size {
@@ -98,6 +95,16 @@ func writeEntries(ctx context.Context, w io.Writer, entries iter.Seq2[Entry, err
 		return fmt.Errorf("the log has %d entries, its checkpoint %d", n, size)
 	}
 	return b.Flush()
+}
+
+// WriteEntry writes one entry as a line of an export, which ReadEntries reads.
+func WriteEntry(w io.Writer, e Entry) error {
+	text, err := json.Marshal(line{e.Seq, string(e.Leaf), e.Side}, json.Deterministic(true))
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.Seq, err)
+	}
+	_, err = w.Write(append(text, '\n'))
+	return err
 }
 
 // Export is a folder that WriteExport made, or that says so.

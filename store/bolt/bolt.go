@@ -83,11 +83,14 @@ type Store struct {
 
 	waiters waiters
 
-	// head, tokens and batch belong to the committing goroutine. The first two
-	// are read from the file when nil.
+	// These belong to the committing goroutine. head and tokens are read from the
+	// file when nil.
 	head   *head
 	tokens map[tokenID]moment
-	batch  int // how many writers the commit before answered
+	// expected is how many writers the next commit is likely to serve, patience
+	// how long it waits for them.
+	expected int
+	patience time.Duration
 }
 
 var _ store.Store = (*Store)(nil)

@@ -16,9 +16,9 @@ import (
 const (
 	// maxBatch bounds the writes of one commit, and with them its memory.
 	maxBatch = 1024
-	// linger is how long a commit waits for the writers that the one before
-	// answered: they are likely to come again at once, and one sync then serves
-	// all of them. A lone writer never waits.
+	// linger bounds how long a commit waits for writers that are likely to come:
+	// those that the one before answered. One sync then serves all of them. A
+	// lone writer never waits.
 	linger = time.Millisecond
 )
 
@@ -85,16 +85,20 @@ func (s *Store) run() {
 	defer close(s.stopped)
 	for first := range s.queue {
 		ops := s.gather(first)
+		begin := time.Now()
 		s.commit(ops)
-		s.batch = len(ops)
+		// Waiting longer than a commit takes would not pay.
+		s.patience = min(linger, time.Since(begin))
+		s.expected = len(ops) + len(s.queue)
 		for _, o := range ops {
 			close(o.done)
 		}
 	}
 }
 
-// gather takes what is queued. If fewer are here than were answered the last
-// time, it waits a moment for the others.
+// gather takes what is queued. If fewer are here than the last commit answered
+// and found waiting behind it, the others are given a moment: without it, two
+// groups of writers would take turns for ever, each waiting for the other's sync.
 func (s *Store) gather(first *op) []*op {
 	ops := take(nil, first)
 	var late <-chan time.Time
@@ -108,11 +112,11 @@ func (s *Store) gather(first *op) []*op {
 			continue
 		default:
 		}
-		if len(ops) >= s.batch {
+		if len(ops) >= s.expected {
 			return ops
 		}
 		if late == nil {
-			late = time.After(linger)
+			late = time.After(s.patience)
 		}
 		select {
 		case o, ok := <-s.queue:

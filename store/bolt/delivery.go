@@ -127,10 +127,14 @@ func (a *attempt) stageDeliveries(st *staged, ds []store.Delivery) error {
 
 // applyDeliveries makes the request's deliveries due, since its version has
 // grown, and adds the new ones.
-func (a *attempt) applyDeliveries(st *staged) error {
-	old, next, err := deliveriesOf(a.tx, st.after.ID)
-	if err != nil {
-		return err
+func (a *attempt) applyDeliveries(st *staged, create bool) error {
+	var old []store.Delivery
+	var next uint32
+	if !create {
+		var err error
+		if old, next, err = deliveriesOf(a.tx, st.after.ID); err != nil {
+			return err
+		}
 	}
 	for _, d := range old {
 		after := due(d, st.after.Version, a.now)

@@ -322,7 +322,7 @@ func (a *attempt) apply(st *staged, create bool) error {
 	if p.err != nil {
 		return p.err
 	}
-	return a.applyDeliveries(st)
+	return a.applyDeliveries(st, create)
 }
 
 // index keeps the indexes of requests in step with the record.
