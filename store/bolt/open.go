@@ -69,8 +69,13 @@ func OpenReadOnly(path string) (*Store, error) {
 	s.db = db
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			if version := schemaOf(tx); version != schema {
-				return fmt.Errorf("%w: it has schema %d, this program reads %d; serve it once with this program to migrate it", ErrNewer, version, schema)
+			switch version := schemaOf(tx); {
+			case version > schema:
+				return newer(version)
+			case version == 0:
+				return fmt.Errorf("%w: it has no schema version; is it a file of this program?", ErrDamaged)
+			case version < schema:
+				return fmt.Errorf("it has the older schema %d; serve it once with this program, which migrates it", version)
 			}
 			_, err := checkLog(tx)
 			return err
@@ -273,6 +278,10 @@ func schemaOf(tx *bbolt.Tx) uint32 {
 	return binary.BigEndian.Uint32(value)
 }
 
+func newer(version uint32) error {
+	return fmt.Errorf("%w: it has schema %d, this program knows %d; use the newer program", ErrNewer, version, schema)
+}
+
 // migrate brings the file forward, all steps in one transaction.
 func (s *Store) migrate(steps [schema]func(*Store, *bbolt.Tx) error) error {
 	var version uint32
@@ -283,7 +292,7 @@ func (s *Store) migrate(steps [schema]func(*Store, *bbolt.Tx) error) error {
 	case version == schema:
 		return nil
 	case version > schema:
-		return fmt.Errorf("%w: it has schema %d, this program knows %d; use the newer program", ErrNewer, version, schema)
+		return newer(version)
 	}
 	return s.db.Update(func(tx *bbolt.Tx) error {
 		if version == 0 {

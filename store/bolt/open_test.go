@@ -213,6 +213,12 @@ func TestOpenReadOnly(t *testing.T) {
 	if err != nil || !bytes.Equal(before, after) {
 		t.Errorf("reading changed the file: %v", err)
 	}
+	for version, want := range map[uint32]error{schema + 1: ErrNewer, 0: ErrDamaged} {
+		spoil(t, path, put(bucketMeta, keySchema, binary.BigEndian.AppendUint32(nil, version)))
+		if _, err := OpenReadOnly(path); !errors.Is(err, want) {
+			t.Errorf("schema %d: %v, want %v", version, err, want)
+		}
+	}
 	if _, err := OpenReadOnly(path + ".none"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}

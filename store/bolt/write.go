@@ -8,12 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
-	"go.etcd.io/bbolt"
 
 	"github.com/countersign/countersign/store"
 	"github.com/countersign/countersign/store/audit"
@@ -226,11 +224,14 @@ func (a *attempt) leafTime() time.Time {
 	return a.now
 }
 
+// maxToken bounds a token's issuer and id, in bytes; only their hash is kept.
+const maxToken = 4096
+
 func (a *attempt) stageTokens(st *staged, tokens []store.Token) error {
 	now := momentOf(a.now)
 	for _, t := range tokens {
-		if t.Issuer == "" || t.ID == "" || len(t.Issuer) > maxBlobName || len(t.ID) > maxBlobName {
-			return fmt.Errorf("%w: a one-time token needs an issuer and an id", ErrRefused)
+		if t.Issuer == "" || t.ID == "" || len(t.Issuer) > maxToken || len(t.ID) > maxToken {
+			return fmt.Errorf("%w: a one-time token needs an issuer and an id of at most %d bytes", ErrRefused, maxToken)
 		}
 		id := idOf(t)
 		until, used := st.tokens[id]
@@ -287,9 +288,6 @@ func stageBlobs(st *staged, blobs map[string][]byte) error {
 	return nil
 }
 
-// maxBlobName bounds what is only hashed into a key, in bytes.
-const maxBlobName = 4096
-
 // apply puts the staged write into the transaction. An error leaves it half
 // done.
 func (a *attempt) apply(st *staged, create bool) error {
@@ -325,42 +323,6 @@ func (a *attempt) apply(st *staged, create bool) error {
 	return a.applyDeliveries(st, create)
 }
 
-// index keeps the indexes of requests in step with the record.
-func (a *attempt) index(p *putter, st *staged, create bool) {
-	id := []byte(st.after.ID)
-	was, is := !create && st.before.State == store.Pending, st.after.State == store.Pending
-	pending := a.tx.Bucket(bucketPending)
-	switch {
-	case is && !was:
-		p.put(pending, id, nil)
-	case was && !is:
-		p.delete(pending, id)
-	}
-	if create && is && st.after.Code != "" {
-		p.put(a.tx.Bucket(bucketCode), pair(st.after.Code, st.after.ID), nil)
-	}
-	for _, person := range st.after.People {
-		if !slices.Contains(st.before.People, person) {
-			p.put(a.tx.Bucket(bucketPerson), pair(person, st.after.ID), nil)
-		}
-	}
-	for _, person := range st.before.People {
-		if !slices.Contains(st.after.People, person) {
-			p.delete(a.tx.Bucket(bucketPerson), pair(person, st.after.ID))
-		}
-	}
-	if st.before.Wake.Equal(st.after.Wake) {
-		return
-	}
-	due := a.tx.Bucket(bucketDueRequest)
-	if !st.before.Wake.IsZero() {
-		p.delete(due, at(st.before.Wake, st.after.ID))
-	}
-	if !st.after.Wake.IsZero() {
-		p.put(due, at(st.after.Wake, st.after.ID), nil)
-	}
-}
-
 func (a *attempt) applyTokensAndKey(p *putter, st *staged) {
 	for id, expires := range st.tokens {
 		p.put(a.tx.Bucket(bucketToken), append(append([]byte(nil), expires[:]...), id[:]...), nil)
@@ -375,21 +337,6 @@ func (a *attempt) applyTokensAndKey(p *putter, st *staged) {
 	}
 	p.put(a.tx.Bucket(bucketKey), []byte(st.key.Name), st.keyJSON)
 	p.put(a.tx.Bucket(bucketKeyExpiry), at(st.key.Expires, st.key.Name), nil)
-}
-
-// putter puts until the first error.
-type putter struct{ err error }
-
-func (p *putter) put(b *bbolt.Bucket, key, value []byte) {
-	if p.err == nil {
-		p.err = b.Put(key, value)
-	}
-}
-
-func (p *putter) delete(b *bbolt.Bucket, key []byte) {
-	if p.err == nil {
-		p.err = b.Delete(key)
-	}
 }
 
 func flat(hashes []audit.Hash) []byte {
