@@ -6,15 +6,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/countersign/countersign/identity/token"
-	"github.com/countersign/countersign/policies"
 	"github.com/countersign/countersign/policies/opa"
 	"github.com/countersign/countersign/store/audit"
 )
@@ -104,20 +101,9 @@ func (d *doctor) checkTLS() {
 	}
 }
 
-// checkPolicy loads the policy as the server does, and has it answer samples:
-// the default bundle's own while its data is unchanged, or those in the folder
-// samples of an operator's bundle. Then it runs the bundle's tests.
+// checkPolicy loads the policy, has it answer its samples, and runs its tests.
 func (d *doctor) checkPolicy(ctx context.Context) {
-	bundle, o := policies.Bundle(), opa.Options{Data: d.config.Policy.Data, Log: slog.New(slog.DiscardHandler)}
-	switch folder := d.config.path(d.config.Policy.Bundle); {
-	case folder != "":
-		bundle = os.DirFS(folder)
-		if info, err := os.Stat(filepath.Join(folder, "samples")); err == nil && info.IsDir() {
-			o.Samples = os.DirFS(filepath.Join(folder, "samples"))
-		}
-	case len(o.Data) == 0:
-		o.Samples = policies.Samples()
-	}
+	bundle, o := d.config.policySource()
 	engine, err := opa.Load(ctx, bundle, o)
 	for try := 1; errors.Is(err, opa.ErrTooSlow) && try < 4; try++ { // a busy machine is no fault of the policy
 		engine, err = opa.Load(ctx, bundle, o)

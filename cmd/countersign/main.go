@@ -127,6 +127,7 @@ func newRoot(env environment) *cobra.Command {
 		newKeysCommand(env),
 		newConfigCommand(env),
 		newAuditCommand(env),
+		newPolicyCommand(env),
 		newDoctorCommand(env),
 		newSlackCommand(env),
 		newVersionCommand(env),
