@@ -207,7 +207,7 @@ func (s *Slack) Listen(addr string) (net.Listener, error) {
 	if !loopback(host) {
 		return nil, fmt.Errorf("%w: %q is none", ErrNotLoopback, addr)
 	}
-	ln, err := net.Listen("tcp", addr)
+	ln, err := (&net.ListenConfig{}).Listen(s.closed, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}

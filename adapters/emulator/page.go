@@ -137,6 +137,7 @@ func (s *Slack) pageSay(r *http.Request, d deed) (any, error) {
 	}
 	done := make(chan outcome, 1)
 	go func() {
+		//nolint:contextcheck // an event's tries go on when the page's request has ended
 		_, answers, err := s.Post(s.closed, d.User, d.Channel, d.Thread, d.Text)
 		o := outcome{Answer{Status: http.StatusOK}, err}
 		if len(answers) > 0 {

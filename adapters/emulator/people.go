@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -191,7 +192,7 @@ func (s *Slack) Command(ctx context.Context, user, channel, line string) (Answer
 	}
 	s.mu.Unlock()
 	a := s.deliver(ctx, letter{kind: Commands, typ: word, payload: p})
-	if a.Status != 200 || a.Shown != "" {
+	if a.Status != http.StatusOK || a.Shown != "" {
 		return a, nil
 	}
 	s.mu.Lock()

@@ -18,7 +18,7 @@ import (
 // startApp runs an app that posts two cards shaped like Countersign's and answers
 // their buttons and the slash command. It verifies nothing and decides nothing.
 func startApp(ctx context.Context, s *emulator.Slack, apiURL string) (stop func(), err error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
