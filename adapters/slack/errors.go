@@ -125,8 +125,9 @@ var (
 // words that it knows the shape of: the error of a call may hold its address,
 // and with that a token or a response_url.
 func classify(o op, err error) error {
-	if err == nil {
-		return nil
+	var done *chat.Error
+	if err == nil || errors.As(err, &done) {
+		return err
 	}
 	e := &chat.Error{Op: o.name}
 	var answer slack.SlackErrorResponse

@@ -50,7 +50,9 @@ func TestRunEndsWithABadToken(t *testing.T) {
 			if code != "" {
 				w.fault(t, emulator.Fault{Method: "apps.connections.open", Kind: emulator.Refuse, Code: code})
 			}
-			err := w.app.Run(t.Context(), &chattest.Ear{})
+			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+			defer stop()
+			err := w.app.Run(ctx, &chattest.Ear{})
 			if err == nil || chat.ClassOf(err) != chat.Misconfigured {
 				t.Fatalf("Run: %v", err)
 			}
