@@ -27,13 +27,16 @@ function freePort() {
   });
 }
 
-// demo starts `countersign demo` with a state of its own.
+// demo starts `countersign demo` with a state of its own. Without a terminal the
+// demo plays its story by itself, so script(1) gives it one.
 async function demo() {
   const dir = mkdtempSync(join(tmpdir(), 'countersign-demo-'));
   const binary = join(dir, 'countersign');
+  const state = join(dir, 'state');
   execFileSync('go', ['build', '-o', binary, '..'], { cwd: here, stdio: 'inherit' });
   const [listen, chat] = [await freePort(), await freePort()];
-  const child = spawn(binary, ['demo', '--state', join(dir, 'state'), '--listen', `127.0.0.1:${listen}`, '--chat', `127.0.0.1:${chat}`], { stdio: ['ignore', 'inherit', 'inherit'] });
+  const line = `${binary} demo --state ${state} --listen 127.0.0.1:${listen} --chat 127.0.0.1:${chat}`;
+  const child = spawn('script', ['-qec', line, '/dev/null'], { stdio: ['pipe', 'inherit', 'inherit'] });
   let ended = false;
   const exit = new Promise((resolve) => child.once('exit', resolve)).then(() => (ended = true));
   const url = `http://127.0.0.1:${chat}/`;
@@ -43,8 +46,15 @@ async function demo() {
   }, 60000);
   return {
     url,
+    // ask asks for another deployment, as a machine; exit is its exit code.
+    ask: () => {
+      const args = ['request', '--server', `http://127.0.0.1:${listen}`, '--key', join(state, 'ci-bot.key.pem'), '--issuer', 'ci-bot', '--action', 'deploy',
+        '--resource', 'shop/web', '--environment', 'production', '--scopes', 'deploy:shop', '--audience', 'shop-production', '--ttl', '10m', '--reason', 'A second one'];
+      const machine = spawn(binary, args, { cwd: dir, stdio: ['ignore', 'ignore', 'inherit'] });
+      return { exit: new Promise((resolve) => machine.once('exit', resolve)) };
+    },
     stop: async () => {
-      child.kill('SIGINT');
+      child.stdin.write('\x03'); // Ctrl-C
       await exit;
       rmSync(dir, { recursive: true, force: true });
     },
@@ -91,7 +101,7 @@ async function approveBy(page, message, people) {
   throw new Error('nobody’s approval decides the card');
 }
 
-async function walk(page, url) {
+async function walk(page, { url, ask }) {
   const picture = async (name) => {
     await page.waitForTimeout(250); // fonts and the scroll position settle
     await page.screenshot({ path: join(out, `${name}.png`) });
@@ -107,6 +117,7 @@ async function walk(page, url) {
   await picture('2-approved');
 
   await act(page, 'U0ADA');
+  const machine = ask?.();
   const second = await waiting(page, 'Deny');
   await press(page, second, 'Deny');
   const form = page.getByTestId('modal');
@@ -118,6 +129,7 @@ async function walk(page, url) {
   await until('the denied card shows the reason', async () => (await second.innerText()).includes(reason));
   assert.match(await second.innerText(), /denied/i);
   assert.equal(await second.getByRole('button', { name: 'Approve', exact: true }).count(), 0);
+  if (machine) assert.notEqual(await machine.exit, 0, 'the machine does not learn of the denial');
   await picture('4-denied');
 
   const before = await page.getByTestId('ephemeral').count();
@@ -141,7 +153,7 @@ const wrong = [];
 page.on('pageerror', (err) => wrong.push(err.message));
 page.on('console', (m) => m.type() === 'error' && wrong.push(m.text()));
 try {
-  await walk(page, it.url);
+  await walk(page, it);
   assert.deepEqual(wrong, [], 'the page reports errors');
   console.log(`ok: approved, denied with a reason, asked what is pending; screenshots in ${out}`);
 } catch (err) {
