@@ -84,7 +84,7 @@ func (s *Slack) elsewhere(kind string, to listener) outcome {
 
 // press answers a pressed button.
 func (s *Slack) press(ctx context.Context, h chat.Handler, c chat.Click, to listener, trigger string) outcome {
-	r := s.ask(ctx, func(ctx context.Context) chat.Reply { return h.Click(ctx, c) })
+	r := s.ask(ctx, func(ctx context.Context) chat.Reply { return h.Click(ctx, direct(c)) })
 	if r.Prompt != nil {
 		return outcome{after: s.prompt(*r.Prompt, form{Channel: c.Channel, Ref: c.Ref}, to, trigger)}
 	}
@@ -100,6 +100,16 @@ func (s *Slack) press(ctx context.Context, h chat.Handler, c chat.Click, to list
 		s.tell(ctx, to, r)
 		s.replace(ctx, c.Ref, to.responseURL, card)
 	}}
+}
+
+// direct leaves out the channel of a click in direct messages: cards are sent to
+// the person's id, and Slack names the conversation by another. Nobody else can
+// press a button there.
+func direct(c chat.Click) chat.Click {
+	if strings.HasPrefix(c.Channel, "D") {
+		c.Channel = ""
+	}
+	return c
 }
 
 // prompt opens a form for the same click.
@@ -118,10 +128,11 @@ func (s *Slack) prompt(p chat.Prompt, f form, to listener, trigger string) func(
 }
 
 // submit answers a sent form. A refusal stays in the form, where it can be read
-// and mended; an acceptance closes it.
+// and mended, as does the text that comes with the same prompt again; an
+// acceptance closes it.
 func (s *Slack) submit(ctx context.Context, h chat.Handler, c chat.Click) outcome {
-	r := s.ask(ctx, func(ctx context.Context) chat.Reply { return h.Click(ctx, c) })
-	if r.Prompt != nil {
+	r := s.ask(ctx, func(ctx context.Context) chat.Reply { return h.Click(ctx, direct(c)) })
+	if r.Prompt != nil && r.Text == "" {
 		f := form{Delivery: r.Prompt.Delivery, Verb: r.Prompt.Verb, Channel: c.Channel, Ref: c.Ref}
 		if view, err := formView(*r.Prompt, f); err == nil {
 			return viewOutcome(slack.NewUpdateViewSubmissionResponse(&view))
@@ -137,7 +148,7 @@ func (s *Slack) submit(ctx context.Context, h chat.Handler, c chat.Click) outcom
 	}
 	var out outcome
 	switch {
-	case r.Refused && r.Table == "" && width(r.Text) <= 200 && r.Text != textUnconfirmed:
+	case (r.Refused || r.Prompt != nil) && r.Table == "" && width(r.Text) <= 200 && r.Text != textUnconfirmed:
 		out = viewOutcome(slack.NewErrorsViewSubmissionResponse(map[string]string{inputBlock: show(r.Text, 300, oneLine)}))
 	case r.Refused || c.Channel == "":
 		out = viewOutcome(slack.NewUpdateViewSubmissionResponse(ptr(messageView(r))))

@@ -170,6 +170,53 @@ func TestFormAnsweredLate(t *testing.T) {
 	})
 }
 
+func TestFormAsksAgain(t *testing.T) {
+	t.Parallel()
+	for _, why := range []string{"", "A reason is needed."} {
+		w := newWorld(t, false, nil)
+		w.Listen(t, &chattest.Ear{OnClick: func(_ context.Context, c chat.Click) chat.Reply {
+			p := denyPrompt()
+			p.Delivery, p.Verb = c.Delivery, c.Verb
+			if c.Reason != "" {
+				p.Label = "Really?"
+			}
+			return chat.Reply{Text: why, Prompt: &p, Refused: true}
+		}})
+		ada := w.account(emulator.Ada)
+		w.Press(t, ada, w.post(t, chattest.Sample("d")), chat.Deny)
+		chattest.Eventually(t, "the form", func() bool { return w.Form(t, ada) != "" })
+		w.Send(t, ada, "because")
+		if why == "" && !strings.Contains(w.Form(t, ada), "Really?") {
+			t.Errorf("the form shows %q", w.Form(t, ada))
+		}
+		w.told(t, emulator.Ada, why)
+	}
+}
+
+// TestDirectMessageNamesNoChannel holds that a card sent to a person can be
+// decided there, although Slack calls the place by another id.
+func TestDirectMessageNamesNoChannel(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, w *world) {
+		ear := asking(chat.Reply{Text: "You denied it."})
+		w.Listen(t, ear)
+		ref, err := w.app.Post(t.Context(), emulator.Ada, chattest.Sample("d"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ada := w.account(emulator.Ada)
+		w.Press(t, ada, ref, chat.Deny)
+		chattest.Eventually(t, "the form", func() bool { return w.Form(t, ada) != "" })
+		w.Send(t, ada, "because")
+		w.told(t, emulator.Ada, "You denied it.")
+		for _, c := range ear.Clicks() {
+			if c.Channel != "" || c.Ref != ref {
+				t.Errorf("the click names %q and %q", c.Channel, c.Ref)
+			}
+		}
+	})
+}
+
 func TestCommandAsksForAReason(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, w *world) {
