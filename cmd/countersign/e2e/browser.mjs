@@ -5,7 +5,8 @@
 //   node browser.mjs --emulator   the small app of ./emulator instead
 //   PAGE=http://127.0.0.1:4000/ node browser.mjs   what runs there already
 //
-// CHROMIUM is the browser (/usr/bin/chromium), OUT the folder for screenshots.
+// CHROMIUM is the browser (/usr/bin/chromium), OUT the folder for screenshots,
+// COUNTERSIGN a program that is built already, by its absolute path.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -31,9 +32,9 @@ function freePort() {
 // demo plays its story by itself, so script(1) gives it one.
 async function demo() {
   const dir = mkdtempSync(join(tmpdir(), 'countersign-demo-'));
-  const binary = join(dir, 'countersign');
+  const binary = process.env.COUNTERSIGN ?? join(dir, 'countersign');
   const state = join(dir, 'state');
-  execFileSync('go', ['build', '-o', binary, '..'], { cwd: here, stdio: 'inherit' });
+  if (!process.env.COUNTERSIGN) execFileSync('go', ['build', '-o', binary, '..'], { cwd: here, stdio: 'inherit' });
   const [listen, chat] = [await freePort(), await freePort()];
   const line = `${binary} demo --state ${state} --listen 127.0.0.1:${listen} --chat 127.0.0.1:${chat}`;
   const child = spawn('script', ['-qec', line, '/dev/null'], { stdio: ['pipe', 'inherit', 'inherit'] });
