@@ -91,14 +91,11 @@ func (b *Broker) Wait(ctx context.Context, c identity.Caller, id string, after u
 	if err != nil || r.Version > after {
 		return r, err
 	}
-	now, err := b.Store.Watch(ctx, id, after)
-	if err != nil {
-		if ctx.Err() != nil {
-			return r, nil
-		}
-		return store.Request{}, err
+	changed, err := b.Store.Watch(ctx, id, after)
+	if err != nil && ctx.Err() != nil {
+		return r, nil //nolint:nilerr // the end of a wait is not a failure
 	}
-	return now, nil
+	return changed, err
 }
 
 // Cancel takes the caller's request back: a pending one is cancelled, an

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -177,7 +176,7 @@ func (w *world) newBroker(s store.Store) *Broker {
 			Audiences: []string{"prod"}, Scopes: []string{"deploy", "read"}}},
 		Channels:  map[string][]Destination{"approvals": {{"slack", "C1"}}, "watchers": {{"slack", "C2"}}},
 		Platforms: map[string]chat.Platform{"slack": w.fake}, AuditReaders: []string{"security"},
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: w.clock.Now,
+		Log: slog.New(slog.DiscardHandler), Now: w.clock.Now,
 		NewRequestID: func() string { return fmt.Sprintf("req_%020d", w.ids.Add(1)) },
 		NewSecretID:  func() string { return fmt.Sprintf("secret-id-%022d", w.ids.Add(1)) },
 		Nudge:        func() {},

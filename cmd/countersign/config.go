@@ -174,11 +174,11 @@ func parseConfig(raw []byte, dir string) (*config, error) {
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
 		var many *yaml.TypeError
 		if errors.As(err, &many) {
-			return nil, errors.New(strings.Join(many.Errors, "\n"))
+			return nil, errors.New(plainFaults(many.Errors))
 		}
 		return nil, err
 	}
-	if dec.Decode(new(any)) != io.EOF {
+	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the file must hold one YAML document")
 	}
 	var root yaml.Node
@@ -242,7 +242,7 @@ func at(path ...any) []any { return path }
 // are judged by the packages that own them.
 func (c *config) check(f *configFaults) {
 	u, err := url.Parse(c.PublicURL)
-	if err != nil || u.Host == "" || (u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname()))) || u.RawQuery != "" || strings.HasSuffix(c.PublicURL, "/") {
+	if err != nil || u.Host == "" || (u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname()))) || u.RawQuery != "" || strings.HasSuffix(c.PublicURL, "/") {
 		f.add(at("public_url"), "must be the https address that machines use, without a final slash (http only on loopback)")
 	}
 	host, _, err := net.SplitHostPort(c.Listen)

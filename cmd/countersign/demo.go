@@ -236,7 +236,7 @@ func freePort(addr string) (string, error) {
 	if !strings.HasSuffix(addr, ":0") {
 		return addr, nil
 	}
-	ln, err := net.Listen("tcp", addr)
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return "", err
 	}
@@ -302,7 +302,7 @@ func (d *demo) show(ctx context.Context) error {
 	d.say("  $ countersign %s\n", strings.Join(quoted(args), " "))
 	err := run(ctx, args, d.env.stdin, d.env.stdout, d.env.stderr, d.env.getenv)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // Ctrl-C is how it ends
 	}
 	if err != nil {
 		d.say("\n  The request came to its end without a credential: %s", err)

@@ -123,7 +123,7 @@ func newServer(ctx context.Context, c *config, getenv func(string) string, log *
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	s.http.RegisterOnShutdown(api.Drain)
-	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
+	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen: %w", err), db.Close())
 	}
 	return s, nil

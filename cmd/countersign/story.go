@@ -86,7 +86,7 @@ func (a *asked) ended(ctx context.Context, code int) (answer, error) {
 		return got, errors.New("the command line still waits")
 	}
 	if c := exitCode(a.err); c != code {
-		return got, fmt.Errorf("exit code %d, want %d: %v", c, code, a.err)
+		return got, fmt.Errorf("exit code %d, want %d: %w", c, code, a.err)
 	}
 	if err := json.Unmarshal(a.out.Bytes(), &got); err != nil {
 		return got, fmt.Errorf("the command line's answer %q: %w", a.out.String(), err)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/countersign/countersign/store"
@@ -126,7 +127,7 @@ func (s *Store) view(ctx context.Context, f func(tx *bbolt.Tx) error) error {
 		return err
 	}
 	err := s.db.View(f)
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
 	return err

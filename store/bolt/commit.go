@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/countersign/countersign/store"
 )
@@ -197,7 +197,7 @@ func (s *Store) try(ops []*op) (broken *op, err error) {
 			s.log.Error("commit panicked", "stack", string(debug.Stack()))
 			broken, err = nil, fmt.Errorf("%w: the commit panicked", ErrDamaged)
 		}
-		if rollback := tx.Rollback(); rollback != nil && !errors.Is(rollback, bbolt.ErrTxClosed) && err == nil {
+		if rollback := tx.Rollback(); rollback != nil && !errors.Is(rollback, bbolterrors.ErrTxClosed) && err == nil {
 			err = rollback
 		}
 	}()

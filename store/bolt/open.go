@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/countersign/countersign/store/audit"
 )
@@ -121,9 +122,9 @@ func openFile(path string, o bbolt.Options) (*bbolt.DB, error) {
 	case err == nil:
 	case errors.Is(err, ErrDamaged):
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), file.Close())
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bbolterrors.ErrTimeout):
 		return nil, fmt.Errorf("open %s: %w; only one may have it open", path, ErrLocked)
-	case errors.Is(err, bbolt.ErrInvalid), errors.Is(err, bbolt.ErrChecksum), errors.Is(err, bbolt.ErrVersionMismatch):
+	case errors.Is(err, bbolterrors.ErrInvalid), errors.Is(err, bbolterrors.ErrChecksum), errors.Is(err, bbolterrors.ErrVersionMismatch):
 		return nil, fmt.Errorf("open %s: %w: %w", path, ErrDamaged, err)
 	default:
 		return nil, fmt.Errorf("open state file: %w", err)
