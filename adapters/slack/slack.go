@@ -200,7 +200,7 @@ type quiet struct{}
 
 func (quiet) Output(int, string) error { return nil }
 
-// member reports whether a workspace, or the organisation of one, is ours. An
+// ours reports whether a workspace, or the organisation of one, is ours. An
 // empty id is nobody's.
 func (s *Slack) ours(team, enterprise string) bool {
 	if team != "" {
