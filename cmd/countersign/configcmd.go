@@ -182,11 +182,7 @@ func inline(err error) string {
 	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
 }
 
-var (
-	faultLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	// The decoder names our types, which mean nothing to who writes the file.
-	unknownMember = regexp.MustCompile(`^field (\S+) not found in type .*$`)
-)
+var faultLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
 
 // splitFaults makes faults of a configuration's error, one line each.
 func splitFaults(err error) []configFault {
@@ -204,7 +200,32 @@ func splitFaults(err error) []configFault {
 		if err != nil {
 			line = 0
 		}
-		out = append(out, configFault{line, unknownMember.ReplaceAllString(m[2], "there is no setting $1 here")})
+		out = append(out, configFault{line, m[2]})
 	}
 	return out
+}
+
+// What the decoder says names our types, which mean nothing to who writes the
+// file, and repeats values, which may be a secret in the wrong place.
+var (
+	unknownMember = regexp.MustCompile(`(?s)field (.*) not found in type \S+$`)
+	wrongKind     = regexp.MustCompile(`(?s)cannot unmarshal (?:!!)?(\S*).* into \S+$`)
+	kinds         = map[string]string{"str": "a text", "seq": "a list", "map": "a group of settings", "int": "a number", "float": "a number", "bool": "true or false"}
+)
+
+// plainFaults says what the decoder says in the words of the file, a line each.
+func plainFaults(faults []string) string {
+	var lines []string
+	for _, text := range faults {
+		text = unknownMember.ReplaceAllString(text, "there is no setting $1 here")
+		text = wrongKind.ReplaceAllStringFunc(text, func(s string) string {
+			kind := kinds[wrongKind.FindStringSubmatch(s)[1]]
+			if kind == "" {
+				kind = "this"
+			}
+			return kind + " cannot stand here: see countersign config sample"
+		})
+		lines = append(lines, strings.ReplaceAll(text, "\n", " "))
+	}
+	return strings.Join(lines, "\n")
 }

@@ -196,3 +196,32 @@ func TestDoctorAndTheLogsClock(t *testing.T) {
 		}
 	}
 }
+
+// The sample's people and channels are all that the default policy names, and
+// taking one away is told.
+func TestDoctorAndThePolicysNames(t *testing.T) {
+	t.Parallel()
+	c, err := parseConfig([]byte(sampleConfig), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, o := c.policySource()
+	d := &doctor{config: c}
+	d.checkPolicyNames(bundle, o.Data)
+	if len(d.findings) > 0 {
+		t.Errorf("the sample: %v", d.findings)
+	}
+	delete(c.Groups, "security")
+	delete(c.Channels, "approvals")
+	d.checkPolicyNames(bundle, o.Data)
+	if len(d.findings) != 2 || !strings.Contains(d.findings[0].Detail, "(security)") || !strings.Contains(d.findings[1].Detail, "(approvals)") {
+		t.Errorf("without them: %v", d.findings)
+	}
+	d.findings = nil
+	d.checkPolicyNames(bundle, map[string]any{"config": map[string]any{
+		"defaults": map[string]any{"channels": []any{"elsewhere"}}, "rules": map[string]any{"rotate": nil},
+	}})
+	if len(d.findings) != 1 || !strings.Contains(d.findings[0].Detail, "(elsewhere)") {
+		t.Errorf("with other data: %v", d.findings)
+	}
+}

@@ -6,13 +6,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/countersign/countersign/identity/token"
-	"github.com/countersign/countersign/policies/opa"
 	"github.com/countersign/countersign/store/audit"
 )
 
@@ -53,8 +53,8 @@ func (d *doctor) checkPeople() {
 		})
 	}
 	good := 0
-	for name, g := range d.config.Groups {
-		if !slices.ContainsFunc(g.People, func(id string) bool { return accounts[id] }) {
+	for _, name := range slices.Sorted(maps.Keys(d.config.Groups)) {
+		if g := d.config.Groups[name]; !slices.ContainsFunc(g.People, func(id string) bool { return accounts[id] }) {
 			d.warn("people", "add people with a chat account to the group", "nobody of the group %s has a chat account: a request that needs it is denied", name)
 			continue
 		}
@@ -98,39 +98,6 @@ func (d *doctor) checkTLS() {
 		d.warn("tls", "renew the certificate", "the certificate ends on %s", cert.NotAfter.Format(time.DateOnly))
 	default:
 		d.ok("tls", "the certificate is good until %s", cert.NotAfter.Format(time.DateOnly))
-	}
-}
-
-// checkPolicy loads the policy, has it answer its samples, and runs its tests.
-func (d *doctor) checkPolicy(ctx context.Context) {
-	bundle, o := d.config.policySource()
-	engine, err := opa.Load(ctx, bundle, o)
-	for try := 1; errors.Is(err, opa.ErrTooSlow) && try < 4; try++ { // a busy machine is no fault of the policy
-		engine, err = opa.Load(ctx, bundle, o)
-	}
-	if err != nil {
-		d.fail("policy", "correct the policy: the server does not start with it", "%s", inline(err))
-		return
-	}
-	samples := "without samples"
-	if o.Samples != nil {
-		samples = "and its samples pass"
-	}
-	d.ok("policy", "revision %.12s loads %s", engine.Revision(), samples)
-	report, err := opa.Test(ctx, bundle)
-	switch {
-	case errors.Is(err, opa.ErrNoTests):
-		d.warn("policy", "write rules named test_… in files named *_test.rego", "the bundle has no tests")
-	case err != nil:
-		d.fail("policy", "correct the bundle's tests", "%s", inline(err))
-	case !report.Pass():
-		for _, t := range report.Tests {
-			if !t.Pass {
-				d.fail("policy", "correct the policy or its test", "the test %s fails (%s)", t.Name, t.Location)
-			}
-		}
-	default:
-		d.ok("policy", "%d tests pass", len(report.Tests))
 	}
 }
 

@@ -61,6 +61,7 @@ var stories = map[string][]map[string]any{
 	"revoke":  {pendingAt(0), ended("revoked", "revoked", "Ana Lopes", "")},
 	"over":    {ended("ended", "ended", "the clock", "unused")},
 	"pending": {pendingAt(0)},
+	"lockout": {pendingAt(0)},
 	"flaky":   {pendingAt(0), approvedBy("Ana Lopes")},
 	"refuse":  {approvedBy("Ana Lopes")},
 	"late":    {approvedBy("Ana Lopes"), ended("revoked", "revoked", "Ana Lopes", "")},
@@ -153,6 +154,10 @@ func (s *stub) get(w http.ResponseWriter, r *http.Request) {
 	default:
 	}
 	story := r.PathValue("story")
+	if story == "lockout" {
+		problem(w, 401, "invalid-token", map[string]any{"title": "The token is not valid", "detail": "the key was withdrawn"})
+		return
+	}
 	if story == "flaky" && n == 1 {
 		problem(w, 502, "", nil)
 		return

@@ -274,11 +274,20 @@ func (w *waiter) explain(ctx context.Context, r client.Request, err error) error
 	case client.IsProblem(err, client.InvalidRequest):
 		return &codedError{exitUsage, errors.New(said(err))}
 	case errors.As(err, &problem) && problem.Status < 500 && problem.Status != 429:
-		return errors.New(said(problem))
+		return w.failed(r, problem)
 	case errors.Is(err, client.ErrUnreachable), errors.As(err, &problem):
 		return w.unknown(r, said(err))
 	}
-	return errors.New(said(err))
+	return w.failed(r, err)
+}
+
+// failed is an error that trying again does not mend. The request, if there is
+// one, goes on without us.
+func (w *waiter) failed(r client.Request, err error) error {
+	if r.State != client.Pending {
+		return errors.New(said(err))
+	}
+	return fmt.Errorf("%s; the request is still pending; once that is mended, go on with: countersign request --resume %s", said(err), printable(r.ID))
 }
 
 // deniedAtOnce is a policy's denial at submission, which is an answer with the
