@@ -33,8 +33,8 @@ func (s *Slack) tell(ctx context.Context, to listener, r chat.Reply) {
 		slack.MsgOptionBlocks(private(r)...),
 	}
 	if s.answerable(to.responseURL) {
-		answer := append(options, slack.MsgOptionResponseURL(to.responseURL, slack.ResponseTypeEphemeral))
-		_, _, err := s.api.PostMessageContext(ctx, "", answer...)
+		_, _, err := s.api.PostMessageContext(ctx, "",
+			slack.MsgOptionCompose(options...), slack.MsgOptionResponseURL(to.responseURL, slack.ResponseTypeEphemeral))
 		if err == nil {
 			return
 		}

@@ -57,8 +57,10 @@ func (s *Slack) supervise(ctx context.Context, h chat.Handler, log *slog.Logger)
 	for {
 		begun := time.Now()
 		err := s.connect(ctx, h, log)
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		default:
 		}
 		if err = classify(opConnect, err); chat.ClassOf(err) == chat.Misconfigured {
 			return err
@@ -141,8 +143,9 @@ func (k *socket) drain(ctx context.Context, stop context.CancelFunc, ended <-cha
 	for {
 		select {
 		case <-k.client.Events:
-		case <-ended:
+		case err := <-ended:
 			<-done
+			k.log.DebugContext(ctx, "slack socket closed", slog.String("code", code(classify(opConnect, err))))
 			return
 		}
 	}

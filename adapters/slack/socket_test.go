@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -125,6 +126,39 @@ func TestEndWaitsForWhatHasBegun(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 	w.told(t, emulator.Ada, "Approved by you.")
+}
+
+// TestFloodIsBounded presses more at once than is answered at once: the rest is
+// not acknowledged, and what comes afterwards is answered again.
+func TestFloodIsBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, true, nil)
+	free := make(chan struct{})
+	ear := &chattest.Ear{OnClick: func(ctx context.Context, c chat.Click) chat.Reply {
+		if c.Verb == chat.Approve {
+			<-free
+		}
+		return chat.Reply{Text: "Heard."}
+	}}
+	w.Listen(t, ear)
+	channel, ts := place(w.post(t, chattest.Sample("d")))
+	var all sync.WaitGroup
+	var lost atomic.Int32
+	for range 80 {
+		all.Go(func() {
+			answer, err := w.em.Click(t.Context(), emulator.Ada, channel, ts, "countersign:approve")
+			if err == nil && answer.Shown == emulator.TimedOut {
+				lost.Add(1)
+			}
+		})
+	}
+	chattest.Eventually(t, "a refusal", func() bool { return strings.Contains(w.log.String(), "too many at once") })
+	close(free)
+	all.Wait()
+	if heard := len(ear.Clicks()); heard > 64 || lost.Load() == 0 {
+		t.Errorf("%d clicks were heard, %d were told that they are lost", heard, lost.Load())
+	}
+	w.Press(t, w.account(emulator.Ada), channel+":"+ts, chat.Deny)
 }
 
 func TestSocketEvents(t *testing.T) {
