@@ -122,6 +122,16 @@ func (p *progress) end() {
 	p.stop, p.last = nil, ""
 }
 
+// settle ends the live line with the newest state as a line that stays.
+func (p *progress) settle() {
+	text := p.last
+	live := p.stop != nil
+	p.end()
+	if live && text != "" {
+		p.line("%s", text)
+	}
+}
+
 func (p *progress) erase() {
 	if p.drawn {
 		fmt.Fprint(p.w, "\r\x1b[K")

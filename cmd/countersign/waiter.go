@@ -160,7 +160,7 @@ func (w *waiter) finish(limited, ctx context.Context, r client.Request) error {
 
 // report hands over what there is, and ends with the state's exit code.
 func (w *waiter) report(r client.Request, cred *client.Credential) error {
-	w.progress.end()
+	w.progress.settle()
 	out := result{
 		State: string(r.State), Outcome: r.Outcome, ID: r.ID, Code: r.Code, Digest: r.Digest,
 		Reasons: r.Decision.Reasons, Scopes: r.Scopes, Audience: r.Audience,

@@ -147,18 +147,19 @@ func TestLiveLine(t *testing.T) {
 	p.show(r)
 	p.outage(io.ErrUnexpectedEOF, time.Second)
 	p.line("a line of its own")
-	p.end()
+	p.show(clientRequest("cancelled"))
+	p.settle()
 	text := out.String()
 	for _, want := range []string{"\rK7M-2QX  waiting for people (release 0 of 2)  1:15 left\x1b[K", "\r\x1b[Ka line of its own\n", "…\x1b[K"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q does not hold %q", text, want)
 		}
 	}
-	if !strings.HasSuffix(text, "\r\x1b[K") {
-		t.Errorf("%q leaves the line behind", text)
+	if !strings.HasSuffix(text, "\r\x1b[KK7M-2QX  cancelled\n") {
+		t.Errorf("%q does not end with the line that stays", text)
 	}
 	for part := range strings.SplitSeq(text, "\r") {
-		if n := len([]rune(strings.TrimSuffix(part, "\x1b[K"))); n > 60 {
+		if n := len([]rune(strings.TrimSuffix(strings.TrimPrefix(part, "\x1b[K"), "\x1b[K"))); n > 60 {
 			t.Errorf("%q is %d wide, want at most 60", part, n)
 		}
 	}
