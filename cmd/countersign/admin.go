@@ -113,6 +113,9 @@ func adminError(w http.ResponseWriter, err error) {
 // replaced, one that is answered on is not.
 func serveAdmin(ctx context.Context, path string, h http.Handler) error {
 	l, err := listenAdmin(ctx, path)
+	if err != nil && ctx.Err() != nil {
+		return nil //nolint:nilerr // it ended before it began
+	}
 	if err != nil {
 		return fmt.Errorf("administration socket: %w", err)
 	}

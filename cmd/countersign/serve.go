@@ -136,12 +136,15 @@ func (s *server) run(ctx context.Context) error {
 	defer stop()
 	var background errgroup.Group
 	background.Go(func() error { s.reconciler.Run(work); return nil })
-	background.Go(func() error {
-		return serveAdmin(work, s.config.statePath(adminSocket), adminHandler(s.broker, s.store))
-	})
 	socket, closeSocket := context.WithCancel(work)
 	defer closeSocket()
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
+	background.Go(func() error {
+		if err := serveAdmin(work, s.config.statePath(adminSocket), adminHandler(s.broker, s.store)); err != nil {
+			failed <- err
+		}
+		return nil
+	})
 	if s.slack != nil && s.config.Slack.SocketMode {
 		background.Go(func() error {
 			err := s.slack.Run(socket, s.broker)
