@@ -98,9 +98,9 @@ type listed struct {
 	Deps       []string
 }
 
-// TestDependencies holds the tree to the house. It asks the go command, whose
+// TestImports holds the tree to the house. It asks the go command, whose
 // answer Go's test cache does not see: run it with -count=1.
-func TestDependencies(t *testing.T) {
+func TestImports(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps", "./adapters/...", "./bot/...", "./cmd/...", "./identity/...", "./policies/...", "./store/...")
 	cmd.Dir = filepath.Join("..", "..")
@@ -125,13 +125,13 @@ func TestDependencies(t *testing.T) {
 	if len(all) < 15 {
 		t.Fatalf("go list names %d packages: too few to be the tree", len(all))
 	}
-	for _, fault := range dependencyFaults(all) {
+	for _, fault := range importFaults(all) {
 		t.Error(fault)
 	}
 }
 
-// dependencyFaults reports every breach of the rules above.
-func dependencyFaults(all []listed) []string {
+// importFaults reports every breach of the rules above.
+func importFaults(all []listed) []string {
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	for _, p := range all {
@@ -169,7 +169,7 @@ func within(importPath, library string) bool {
 	return importPath == library || strings.HasPrefix(importPath, strings.TrimSuffix(library, "/")+"/")
 }
 
-func TestDependencyFaults(t *testing.T) {
+func TestImportFaults(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		p    listed
@@ -190,7 +190,7 @@ func TestDependencyFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			faults := dependencyFaults([]listed{test.p})
+			faults := importFaults([]listed{test.p})
 			if test.want == "" && len(faults) > 0 || test.want != "" && !strings.Contains(strings.Join(faults, "\n"), test.want) {
 				t.Errorf("faults %q, want %q", faults, test.want)
 			}
