@@ -44,31 +44,37 @@ func (d *doctor) checkIssuers(ctx context.Context) {
 
 // checkAddress asks the server by the address that machines use.
 func (d *doctor) checkAddress(ctx context.Context) {
-	res, err := get(ctx, d.config.PublicURL+"/healthz")
+	res, err := ask(ctx, d.config.PublicURL+"/healthz")
 	switch {
 	case err != nil:
 		d.fail("public address", "start the server, and check DNS, the proxy and the certificate", "%s cannot be reached: %s", d.config.PublicURL, netCause(err))
-	case res.StatusCode != http.StatusOK:
-		d.fail("public address", "check that the proxy leads to this server", "%s/healthz answers %s", d.config.PublicURL, res.Status)
+	case res.code != http.StatusOK:
+		d.fail("public address", "check that the proxy leads to this server", "%s/healthz answers %s", d.config.PublicURL, res.status)
 	default:
 		d.ok("public address", "%s answers", d.config.PublicURL)
 	}
 }
 
-// get makes one call and drops the body.
-func get(ctx context.Context, address string) (*http.Response, error) {
+// heard is what an address answers, without the body.
+type heard struct {
+	code   int
+	status string
+	date   string // of the Date header
+}
+
+func ask(ctx context.Context, address string) (heard, error) {
 	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, err
+		return heard{}, err
 	}
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		return heard{}, err
 	}
-	return res, res.Body.Close()
+	return heard{res.StatusCode, res.Status, res.Header.Get("Date")}, res.Body.Close()
 }
 
 // checkSlack checks the app, and each channel that cards go to.
@@ -147,12 +153,12 @@ func (d *doctor) checkClock(ctx context.Context) {
 		address = d.config.Slack.APIURL
 	}
 	before := d.now()
-	res, err := get(ctx, address+"api.test")
+	res, err := ask(ctx, address+"api.test")
 	if err != nil {
 		d.warn("clock", "check the way out of this network", "Slack's clock cannot be asked: %s", netCause(err))
 		return
 	}
-	theirs, err := http.ParseTime(res.Header.Get("Date"))
+	theirs, err := http.ParseTime(res.date)
 	if err != nil {
 		d.warn("clock", "", "Slack's answer tells no time")
 		return
