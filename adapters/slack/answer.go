@@ -61,26 +61,6 @@ func (s *Slack) answerable(address string) bool {
 		u.Scheme == s.apiURL.Scheme && strings.EqualFold(u.Host, s.apiURL.Host)
 }
 
-// replace makes the clicked message show a card. A message that only one person
-// sees cannot be updated by anything but its response_url.
-func (s *Slack) replace(ctx context.Context, ref, responseURL string, c *chat.Card) {
-	if c == nil {
-		return
-	}
-	var err error
-	switch {
-	case ref != "":
-		err = s.Update(ctx, ref, *c)
-	case s.answerable(responseURL):
-		_, _, err = s.api.PostMessageContext(ctx, "",
-			slack.MsgOptionText(notification(*c), false), slack.MsgOptionBlocks(face(*c)...), slack.MsgOptionReplaceOriginal(responseURL))
-		err = classify(opAnswer, err)
-	}
-	if err != nil {
-		s.log.WarnContext(ctx, "slack card not updated after a click", slog.String("code", code(err)))
-	}
-}
-
 // open shows a form within the three seconds that a trigger_id lives.
 func (s *Slack) open(ctx context.Context, trigger string, view slack.ModalViewRequest) error {
 	if err := checkView(view); err != nil {

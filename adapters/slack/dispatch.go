@@ -88,18 +88,14 @@ func (s *Slack) press(ctx context.Context, h chat.Handler, c chat.Click, to list
 	if r.Prompt != nil {
 		return outcome{after: s.prompt(*r.Prompt, form{Channel: c.Channel, Ref: c.Ref}, to, trigger)}
 	}
-	card := r.Card
-	r.Card = nil
+	r.Card = nil // the heart updates every copy by itself
 	if r.Text == "" && r.Table == "" {
 		r.Text = textSeeCard
 		if r.Refused {
 			r.Text = textNothing
 		}
 	}
-	return outcome{after: func(ctx context.Context) {
-		s.tell(ctx, to, r)
-		s.replace(ctx, c.Ref, to.responseURL, card)
-	}}
+	return outcome{after: func(ctx context.Context) { s.tell(ctx, to, r) }}
 }
 
 // direct leaves out the channel of a click in direct messages: cards are sent to
@@ -138,8 +134,7 @@ func (s *Slack) submit(ctx context.Context, h chat.Handler, c chat.Click) outcom
 			return viewOutcome(slack.NewUpdateViewSubmissionResponse(&view))
 		}
 	}
-	card := r.Card
-	r.Card = nil
+	r.Card = nil // the heart updates every copy by itself
 	if r.Text == "" {
 		r.Text = textSeeCard
 		if r.Refused {
@@ -156,11 +151,8 @@ func (s *Slack) submit(ctx context.Context, h chat.Handler, c chat.Click) outcom
 		out = viewOutcome(slack.NewClearViewSubmissionResponse())
 		out.after = func(ctx context.Context) {
 			s.tell(ctx, listener{user: c.Account.ID, channel: c.Channel}, r)
-			s.replace(ctx, c.Ref, "", card)
 		}
-		return out
 	}
-	out.after = func(ctx context.Context) { s.replace(ctx, c.Ref, "", card) }
 	return out
 }
 

@@ -122,10 +122,10 @@ func TestForms(t *testing.T) {
 		want   string // in private
 		state  string // on the card
 	}{
-		{"accepted", chat.Reply{Text: "You denied it.", Card: &done}, true, "You denied it.", "Denied by Ada"},
+		{"accepted", chat.Reply{Text: "You denied it.", Card: &done}, true, "You denied it.", "Waiting"},
 		{"accepted without a word", chat.Reply{}, true, "Done: see the card.", "Waiting"},
 		{"refused in a few words", chat.Reply{Text: "Say more.", Refused: true}, false, "Say more.", "Waiting"},
-		{"refused at length", chat.Reply{Text: long, Refused: true, Card: &done}, true, long[:len(long)-1], "Denied by Ada"},
+		{"refused at length", chat.Reply{Text: long, Refused: true, Card: &done}, true, long[:len(long)-1], "Waiting"},
 		{"refused with a table", chat.Reply{Text: "No.", Table: "a  b", Refused: true}, true, "a  b", "Waiting"},
 		{"refused without a word", chat.Reply{Refused: true}, false, "Nothing has changed.", "Waiting"},
 	} {

@@ -108,8 +108,10 @@ type Reply struct {
 	Text string
 	// Table is monospaced plain text, shown below Text.
 	Table string
-	// Card is the request as it stands now: after a click, the new face of the
-	// card; after a command, a card to look at. Nil where there is none.
+	// Card is the request as it stands now: after a command, a card to look at;
+	// after a click, the new face of the card, for a platform whose answer to a
+	// click is the card. Others leave it: the heart updates every copy by itself,
+	// in order. Nil where there is none.
 	Card *Card
 	// Prompt asks for a text before the click counts; the platform shows a form
 	// and sends the same click again with the text as Reason.

@@ -81,7 +81,8 @@ func fakeHarness(testing.TB) *Harness {
 	person := f.Person("ada")
 	arm := func(op Op, ft Fault) func(testing.TB) { return func(testing.TB) { f.Fail(op, ft) } }
 	return &Harness{
-		Platform: f, World: fakeWorld{f}, Channel: "deploys", Person: person, Other: f.Person("grace"),
+		AnswersWithCard: true,
+		Platform:        f, World: fakeWorld{f}, Channel: "deploys", Person: person, Other: f.Person("grace"),
 		Mention: chat.Mention{Group: "release"},
 		Escaped: func(r rune) string { return fmt.Sprintf("⟨U+%04X⟩", r) },
 		Marker:  "more characters", MaxText: 1 << 20,

@@ -27,6 +27,10 @@ type Harness struct {
 	Escaped func(rune) string
 	// Marker stands where a text was cut.
 	Marker string
+	// AnswersWithCard is true where the answer to a click is the new card. It is
+	// false where a card is only ever changed by Update, so that an older answer
+	// cannot overtake a newer card.
+	AnswersWithCard bool
 	// MaxText is the most that a card may show, in bytes.
 	MaxText int
 
