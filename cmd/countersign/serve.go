@@ -280,7 +280,7 @@ func loadOrMakeKey(path, alg string) (token.SigningKey, error) {
 // openStore opens the database with the log's key. The key is made together
 // with the database, and never for one that is there already.
 func (c *config) openStore(log *slog.Logger) (*bolt.Store, error) {
-	if err := os.MkdirAll(c.State, 0o700); err != nil {
+	if err := os.MkdirAll(c.statePath(), 0o700); err != nil {
 		return nil, err
 	}
 	key, err := audit.LoadKey(c.statePath(auditKey))
