@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -205,7 +206,7 @@ func TestDoctorAndThePolicysNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundle, o := c.policySource()
+	bundle, o := c.policySource(slog.New(slog.DiscardHandler))
 	d := &doctor{config: c}
 	d.checkPolicyNames(bundle, o.Data)
 	if len(d.findings) > 0 {

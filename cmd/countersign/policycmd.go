@@ -17,11 +17,11 @@ import (
 	"github.com/countersign/countersign/policies/opa"
 )
 
-// policySource is the bundle that the server loads, with its data and, beyond
-// what the server does, with samples: the default bundle's own while its data is
-// unchanged, or those in the folder samples of an operator's bundle.
-func (c *config) policySource() (fs.FS, opa.Options) {
-	o := opa.Options{Data: c.Policy.Data, Log: slog.New(slog.DiscardHandler)}
+// policySource is the bundle that the server loads, with its data and with the
+// samples that it must pass before it serves: the default bundle's own while its
+// data is unchanged, or those in the folder samples of an operator's bundle.
+func (c *config) policySource(log *slog.Logger) (fs.FS, opa.Options) {
+	o := opa.Options{Data: c.Policy.Data, Log: log}
 	if c.Policy.Bundle == "" {
 		if len(o.Data) == 0 {
 			o.Samples = policies.Samples()
@@ -52,7 +52,7 @@ func withPolicy(cmd *cobra.Command) (fs.FS, opa.Options, error) {
 	if err != nil {
 		return nil, opa.Options{}, err
 	}
-	bundle, o := c.policySource()
+	bundle, o := c.policySource(slog.New(slog.DiscardHandler))
 	return bundle, o, nil
 }
 

@@ -24,7 +24,6 @@ import (
 	"github.com/countersign/countersign/bot"
 	"github.com/countersign/countersign/bot/chat"
 	"github.com/countersign/countersign/identity/token"
-	"github.com/countersign/countersign/policies"
 	"github.com/countersign/countersign/policies/opa"
 	"github.com/countersign/countersign/store/audit"
 	"github.com/countersign/countersign/store/bolt"
@@ -231,11 +230,8 @@ func (c *config) rules() []token.Rule {
 }
 
 func (c *config) policy(ctx context.Context, log *slog.Logger) (*opa.Engine, error) {
-	bundle := policies.Bundle()
-	if c.Policy.Bundle != "" {
-		bundle = os.DirFS(c.path(c.Policy.Bundle))
-	}
-	return opa.Load(ctx, bundle, opa.Options{Data: c.Policy.Data, Log: log})
+	bundle, options := c.policySource(log)
+	return opa.Load(ctx, bundle, options)
 }
 
 // minter loads the signing key of each algorithm that an audience wants, and
