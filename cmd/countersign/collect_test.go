@@ -180,7 +180,7 @@ func TestDiffTooLong(t *testing.T) {
 		if fits {
 			content = strings.Repeat(strings.Repeat("y", 99)+"\n", maxDiff/101-100)
 		}
-		r.commit("big.txt", content)
+		r.commit(strings.ReplaceAll(name, " ", "-")+".txt", content) // its own file: the change before is not taken back
 		ask, warnings, err := r.add(t.Context(), "auto")
 		if err != nil {
 			t.Fatal(err)
