@@ -110,15 +110,15 @@ func TestWhoMayReview(t *testing.T) {
 	}{
 		"guest": {who: func(w *world) chat.Account { return w.people[gus] }, says: "full members"},
 		"bot": {who: func(w *world) chat.Account {
-			return w.fake.Join("robot", chat.Member{Known: true, Active: true, Home: true})
+			return w.fake.Join("Grace", chat.Member{Known: true, Active: true, Home: true})
 		}, says: "full members"},
 		"deactivated": {who: func(w *world) chat.Account {
-			return w.fake.Join("gone", chat.Member{Known: true, Human: true, Home: true})
+			return w.fake.Join("Grace", chat.Member{Known: true, Human: true, Home: true})
 		}, says: "full members"},
-		"unknown":               {who: func(w *world) chat.Account { return w.fake.Join("zero", chat.Member{}) }, says: "full members"},
+		"unknown":               {who: func(w *world) chat.Account { return w.fake.Join("Grace", chat.Member{}) }, says: "full members"},
 		"not in the directory":  {who: func(w *world) chat.Account { return w.fake.Person("Newcomer") }, says: "directory"},
 		"not an approver":       {who: func(w *world) chat.Account { return w.people[olga] }, says: "not among the approvers"},
-		"other tenant, same id": {who: func(w *world) chat.Account { a := w.people[ada]; a.Space = "T-other"; return a }, says: "full members"},
+		"other tenant, same id": {who: func(w *world) chat.Account { a := w.people[ada]; a.Space = "T-other"; return a }, says: "directory"},
 		"empty space":           {who: func(w *world) chat.Account { a := w.people[ada]; a.Space = ""; return a }, says: "identified"},
 		"named as trigger": {who: func(w *world) chat.Account { return w.people[tim] },
 			ask: func(a *Ask) { a.TriggeredBy = &TriggeredBy{Kind: "github", ID: "Tim"} }, says: "somebody else"},

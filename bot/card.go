@@ -21,7 +21,7 @@ const (
 	previewRunes = 1500
 	// longRequest is the size in bytes of a canonical request beyond which a
 	// platform may have to cut a text: the whole then stands in the thread.
-	longRequest = 5000
+	longRequest = 2500
 )
 
 // draw draws a request for one delivery as it stands, with its diff.
@@ -39,7 +39,7 @@ func (b *Broker) draw(ctx context.Context, r store.Request, d store.Delivery) (c
 
 // diff reads the request's diff; none is empty.
 func (b *Broker) diff(ctx context.Context, f Frozen) ([]byte, error) {
-	if f.Context.Diff == nil {
+	if f.Context.Diff == nil || f.Decision.Effect == policies.Deny { // a denied one is not kept
 		return nil, nil
 	}
 	return b.Store.Blob(ctx, f.Context.Diff.SHA256)
@@ -49,7 +49,7 @@ func (b *Broker) diff(ctx context.Context, f Frozen) ([]byte, error) {
 // under the frozen hash, and from nothing else.
 func (b *Broker) card(r store.Request, f Frozen, d store.Delivery, diff []byte) chat.Card {
 	c := chat.Card{
-		Delivery: d.ID, Request: r.ID, Version: r.Version, Digest: r.Digest, Code: r.Code,
+		Delivery: d.ID, Button: button(d, r), Request: r.ID, Version: r.Version, Digest: r.Digest, Code: r.Code,
 		Title: f.Action, State: b.standing(r, f), Mood: mood(r.State),
 		Fields: b.proven(f), Policy: policyLines(f), Says: says(f), Checks: checks(f), Links: links(f),
 		Reviews: b.reviewLines(r),
@@ -174,7 +174,11 @@ func (b *Broker) proven(f Frozen) []chat.Field {
 			fields = append(fields, chat.Field{Label: label, Value: value})
 		}
 	}
-	add("Environment", f.Context.Environment)
+	if env := f.Context.Environment; env != "" && env != f.Facts["environment"] {
+		add("Environment", env+" (as the caller says)")
+	} else {
+		add("Environment", env)
+	}
 	add("Asked by", f.ServiceAccount+" ("+f.Subject.Name+")")
 	add("Triggered by", b.triggerText(f))
 	add("Risk", f.Decision.Risk)
@@ -209,6 +213,9 @@ func (b *Broker) triggerText(f Frozen) string {
 	t := f.Trigger
 	switch t.Kind {
 	case identity.TriggerPerson:
+		if t.Again {
+			return b.name(t.Person) + "; run again by somebody whom the token does not name: one more approval is needed"
+		}
 		return b.name(t.Person)
 	case identity.TriggerUnmapped:
 		return fmt.Sprintf("%s (%s), not in the directory: one more approval is needed", t.Name, t.Account)

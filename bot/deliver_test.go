@@ -226,13 +226,15 @@ func TestForgedButtons(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(tells, func(d store.Delivery) bool { return !d.Asks })
-	ok := chat.Click{Account: w.people[ada], Delivery: asks[0].ID, Verb: chat.Approve, Channel: "C1"}
+	ok := chat.Click{Account: w.people[ada], Button: asks[0].ID + ".0", Verb: chat.Approve, Channel: "C1"}
 	for name, change := range map[string]func(*chat.Click){
-		"unknown id":        func(c *chat.Click) { c.Delivery = "nonsense" },
-		"empty id":          func(c *chat.Click) { c.Delivery = "" },
-		"request id":        func(c *chat.Click) { c.Delivery = r.ID },
+		"unknown id":        func(c *chat.Click) { c.Button = "nonsense.0" },
+		"empty id":          func(c *chat.Click) { c.Button = "" },
+		"request id":        func(c *chat.Click) { c.Button = r.ID + ".0" },
+		"no stage":          func(c *chat.Click) { c.Button = asks[0].ID },
+		"other stage":       func(c *chat.Click) { c.Button = asks[0].ID + ".1" },
 		"other channel":     func(c *chat.Click) { c.Channel = "C2" },
-		"card to read":      func(c *chat.Click) { c.Delivery, c.Channel = tells[i].ID, "C2" },
+		"card to read":      func(c *chat.Click) { c.Button, c.Channel = tells[i].ID+".0", "C2" },
 		"unknown verb":      func(c *chat.Click) { c.Verb = "approve_all" },
 		"other platform":    func(c *chat.Click) { c.Account.Platform = "teams" },
 		"a reason too long": func(c *chat.Click) { c.Verb, c.Reason = chat.Deny, strings.Repeat("x", maxReviewReason+1) },

@@ -67,7 +67,7 @@ type FrozenDiff struct {
 	Files   int      `json:"files"`
 	Added   int      `json:"added"`
 	Removed int      `json:"removed"`
-	Paths   []string `json:"paths"` // at most maxPaths
+	Paths   []string `json:"paths"` // at most maxPaths, each cut to maxText characters
 }
 
 // grantForm is what the grant digest covers.

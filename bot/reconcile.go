@@ -161,7 +161,7 @@ func (b *Broker) wake(ctx context.Context, id string) error {
 	}
 	delivered := false
 	for _, d := range ds {
-		delivered = delivered || (d.Asks && d.Shown > 0)
+		delivered = delivered || (d.Asks && len(d.Refs) > 0)
 	}
 	r, err := b.Store.Update(ctx, id, wake(delivered))
 	if errors.Is(err, errUnchanged) {

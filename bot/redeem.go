@@ -119,8 +119,20 @@ func (b *Broker) stillHolds(ctx context.Context, r store.Request, f Frozen) erro
 			return err
 		}
 	}
-	if err := b.policyAllows(ctx, r, f, nil); err != nil {
-		return &RefusedError{Reasons: []string{err.Error()}}
+	account, ok := b.Accounts.Account(f.ServiceAccount)
+	if !ok {
+		return &RefusedError{Reasons: []string{"the service account is no longer configured"}}
+	}
+	if why := beyond(f, account); why != "" {
+		return &RefusedError{Reasons: []string{why}}
+	}
+	err := b.policyAllows(ctx, r, f, nil)
+	var no notAllowed
+	switch {
+	case errors.As(err, &no):
+		return &RefusedError{Reasons: []string{string(no)}}
+	case err != nil:
+		return fmt.Errorf("%w: the policy could not be asked", ErrUnavailable)
 	}
 	return nil
 }

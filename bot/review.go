@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -38,6 +39,12 @@ func (b *Broker) who(ctx context.Context, a chat.Account) (reviewer, error) {
 	if platform == nil || !account.Complete() {
 		return reviewer{}, notAllowed("Your account could not be identified. Nothing was changed.")
 	}
+	// The directory is asked first: strangers must not use up the platform's
+	// patience with us.
+	p, ok := b.Directory.ByAccount(account)
+	if !ok {
+		return reviewer{}, notAllowed(fmt.Sprintf("Your account (%s) is not in Countersign's directory. Ask its operator to add it to people. Nothing was changed.", account))
+	}
 	m, err := platform.Member(ctx, a)
 	if err != nil {
 		b.Log.Warn("account lookup failed", "platform", a.Platform, "error", err.Error())
@@ -45,10 +52,6 @@ func (b *Broker) who(ctx context.Context, a chat.Account) (reviewer, error) {
 	}
 	if !reviews(m) {
 		return reviewer{}, notAllowed("Only active full members of this organisation may act here: no guests, outside accounts or bots. Nothing was changed.")
-	}
-	p, ok := b.Directory.ByAccount(account)
-	if !ok {
-		return reviewer{}, notAllowed(fmt.Sprintf("Your account (%s) is not in Countersign's directory. Ask its operator to add it to people. Nothing was changed.", account))
 	}
 	return reviewer{Person: p, account: account}, nil
 }
@@ -58,7 +61,11 @@ func reviews(m chat.Member) bool { return m.Known && m.Human && m.Active && m.Ho
 
 // Click implements chat.Handler.
 func (b *Broker) Click(ctx context.Context, c chat.Click) chat.Reply {
-	d, err := b.Store.Delivery(ctx, c.Delivery)
+	id, stage, ok := readButton(c.Button)
+	if !ok {
+		return refuse("This button is not known. Nothing was changed.")
+	}
+	d, err := b.Store.Delivery(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return refuse("This button is not known. Nothing was changed.")
 	}
@@ -72,13 +79,26 @@ func (b *Broker) Click(ctx context.Context, c chat.Click) chat.Reply {
 	if err != nil {
 		return b.unsure("read request", err)
 	}
-	b.adopt(ctx, d, c.Ref)
 	p, err := b.who(ctx, c.Account)
 	if err != nil {
 		return refuse(err.Error())
 	}
+	b.adopt(ctx, d, c.Ref)
+	if r.State == store.Pending && stage != r.Stage {
+		return refuse("The stage that you saw is complete, and another is open. Nothing was changed: look at the card again.")
+	}
 	reply := b.act(ctx, p, r, c)
 	return b.withCard(ctx, d, reply)
+}
+
+// button is what a card's buttons carry: the delivery, and the gate that the
+// card shows. A press means that gate, whatever has been opened since.
+func button(d store.Delivery, r store.Request) string { return d.ID + "." + strconv.Itoa(r.Stage) }
+
+func readButton(s string) (delivery string, stage int, ok bool) {
+	delivery, number, ok := strings.Cut(s, ".")
+	stage, err := strconv.Atoi(number)
+	return delivery, stage, ok && err == nil
 }
 
 // adopt notes a copy of the card that a lost answer had hidden from us.
@@ -144,20 +164,26 @@ func (b *Broker) act(ctx context.Context, p reviewer, r store.Request, c chat.Cl
 // ask makes a form for the missing reason.
 func ask(c chat.Click, r store.Request, f Frozen, label string) chat.Reply {
 	return chat.Reply{Refused: true, Text: "A reason is needed.", Prompt: &chat.Prompt{
-		Delivery: c.Delivery, Verb: c.Verb, Title: "Deny request", Label: label, Submit: "Deny", MaxLength: maxReviewReason,
+		Button: c.Button, Verb: c.Verb, Title: "Deny request", Label: label, Submit: "Deny", MaxLength: maxReviewReason,
 		Facts: []chat.Field{{Label: "Action", Value: f.Action}, {Label: "Resource", Value: f.Resource}, {Label: "Code", Value: r.Code}},
 	}}
 }
 
-// answer writes one review. It judges on what it read; when the record moved
-// meanwhile, it reads and judges again.
+// answer writes one review of the gate that is open in r. It judges on what it
+// read; when the record moved meanwhile, it judges again, but never of another
+// gate: that is not what the person saw.
 func (b *Broker) answer(ctx context.Context, p reviewer, r store.Request, f Frozen, v store.Review) chat.Reply {
 	for {
 		if err := b.mayReview(ctx, p, r, f, chat.Verb(v.Verdict)); err != nil {
 			return b.explain(r, err)
 		}
-		next, err := b.Store.Update(ctx, r.ID, review(f, r.Version, v))
+		groups := slices.DeleteFunc(b.Directory.GroupsOf(p.ID), func(g string) bool {
+			return !slices.Contains(f.Decision.Stages[r.Stage].Approvers.Groups, g)
+		})
+		next, err := b.Store.Update(ctx, r.ID, review(f, r.Version, v, groups))
 		switch {
+		case errors.Is(err, errStale) && next.Stage != r.Stage:
+			return refuse("Another stage was opened meanwhile. Nothing was changed: look at the card again.")
 		case errors.Is(err, errStale):
 			r = next
 			continue
@@ -196,7 +222,7 @@ func (b *Broker) mayReview(ctx context.Context, p reviewer, r store.Request, f F
 		return errDecided
 	case reviewed(r, p.ID, r.Stage):
 		return errTwice
-	case slices.Contains(f.Excluded, p.ID):
+	case slices.Contains(f.Excluded, p.ID), b.triggered(p.ID, f):
 		return notAllowed("You triggered this request, or are named as who did: somebody else has to review it.")
 	}
 	s := f.Decision.Stages[r.Stage]
@@ -212,8 +238,15 @@ func (b *Broker) mayReview(ctx context.Context, p reviewer, r store.Request, f F
 	return b.policyAllows(ctx, r, f, &p.ID)
 }
 
-// policyAllows asks data.countersign.review; anything but a clear answer is a
-// refusal.
+// triggered reports whether the directory knows the trigger's account as this
+// person by now, whatever it knew when the request was made.
+func (b *Broker) triggered(id string, f Frozen) bool {
+	p, ok := b.Directory.ByAccount(f.Trigger.Account)
+	return ok && p.ID == id
+}
+
+// policyAllows asks data.countersign.review. A notAllowed is the policy's
+// answer; any other error means that there was none.
 func (b *Broker) policyAllows(ctx context.Context, r store.Request, f Frozen, who *string) error {
 	account, ok := b.Accounts.Account(f.ServiceAccount)
 	if !ok {
@@ -230,7 +263,7 @@ func (b *Broker) policyAllows(ctx context.Context, r store.Request, f Frozen, wh
 	v, err := b.Policy.Review(ctx, in)
 	if err != nil {
 		b.Log.Error("review policy failed", "request", r.ID, "error", err.Error())
-		return notAllowed("The policy could not be asked just now. Nothing was changed; please try again.")
+		return errors.New("The policy could not be asked just now. Nothing was changed; please try again.") //nolint:staticcheck // shown to a person
 	}
 	if v.Deny {
 		return notAllowed("The policy does not allow it: " + strings.Join(v.Reasons, "; "))
@@ -239,9 +272,10 @@ func (b *Broker) policyAllows(ctx context.Context, r store.Request, f Frozen, wh
 }
 
 // revoke ends an approved request. Whoever could have approved it, was involved
-// in it, or owns the service account may: this only ever takes a right away.
+// in it, owns the service account or reads the audit log may: this only ever
+// takes a right away.
 func (b *Broker) revoke(ctx context.Context, p reviewer, r store.Request, f Frozen, reason string) chat.Reply {
-	if !b.concerns(p.ID, r, f) {
+	if !b.concerns(p.ID, r, f) && !b.readsAudit(p.ID) {
 		return refuse("You are not among the approvers or owners of this request.")
 	}
 	next, err := b.Store.Update(ctx, r.ID, revokeBy(person(p.ID), "person", reason))

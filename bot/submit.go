@@ -127,9 +127,10 @@ func (b *Broker) judge(ctx context.Context, ev identity.Evidence, account identi
 	}
 	if d.Effect == policies.Deny {
 		d = policies.Decision{Effect: policies.Deny, Reasons: d.Reasons, Risk: d.Risk}
-		c.deliveries = nil
+		c.deliveries, c.diff = nil, ""
 	}
 	f.Decision = d
+	c.clear = inTheClear(f, account)
 	if d.Effect == policies.Review {
 		f.Deadline = f.Created.Add(time.Duration(d.Deadline))
 	}
@@ -239,20 +240,59 @@ func (b *Broker) bound(d policies.Decision, f *Frozen, account identity.ServiceA
 	asked := f.Scopes
 	f.Scopes = list(d.Scopes)
 	f.TTL = min(f.TTL, d.MaxTTL)
-	for _, s := range f.Scopes {
-		if !slices.Contains(asked, s) || !slices.Contains(account.Scopes, s) {
-			return refusal("the scope %q was not asked for, or is not allowed to %s", s, account.Name)
+	for i, s := range f.Scopes {
+		if !slices.Contains(asked, s) || slices.Contains(f.Scopes[:i], s) {
+			return refusal("the scope %q was not asked for, or is granted twice", s)
 		}
 	}
 	switch {
-	case !slices.Contains(account.Actions, f.Action):
-		return refusal("the action %q is not allowed to %s", f.Action, account.Name)
 	case len(asked) > 0 && len(f.Scopes) == 0:
 		return refusal("the policy grants none of the scopes that were asked for")
 	case len(f.Scopes) > 0 && f.Audience == "":
 		return refusal("a credential needs an audience: name one")
+	}
+	if why := beyond(*f, account); why != "" {
+		return refusal("%s", why)
+	}
+	return d
+}
+
+// beyond says what of a request is more than its account may have, if anything.
+func beyond(f Frozen, account identity.ServiceAccount) string {
+	for _, s := range f.Scopes {
+		if !slices.Contains(account.Scopes, s) {
+			return fmt.Sprintf("the scope %q is not allowed to %s", s, account.Name)
+		}
+	}
+	switch {
+	case !slices.Contains(account.Actions, f.Action):
+		return fmt.Sprintf("the action %q is not allowed to %s", f.Action, account.Name)
 	case f.Audience != "" && !slices.Contains(account.Audiences, f.Audience):
-		return refusal("the audience %q is not allowed to %s", f.Audience, account.Name)
+		return fmt.Sprintf("the audience %q is not allowed to %s", f.Audience, account.Name)
+	}
+	return ""
+}
+
+// inTheClear is what of a request stands in the log as it is: the operator's own
+// words only. What a caller made up is personal until proven otherwise.
+func inTheClear(f Frozen, account identity.ServiceAccount) askedData {
+	d := askedData{Account: f.ServiceAccount, TTL: time.Duration(f.TTL).String(), Trigger: string(f.Trigger.Kind)}
+	if f.Trigger.Kind == identity.TriggerPerson {
+		d.Trigger = f.Trigger.Person
+	}
+	if slices.Contains(account.Actions, f.Action) {
+		d.Action = f.Action
+	}
+	if slices.Contains(account.Audiences, f.Audience) {
+		d.Audience = f.Audience
+	}
+	for _, s := range f.Scopes {
+		if slices.Contains(account.Scopes, s) {
+			d.Scopes = append(d.Scopes, s)
+		}
+	}
+	if f.Decision.Effect != policies.Deny { // the policy knows the environment
+		d.Environment = f.Context.Environment
 	}
 	return d
 }
@@ -261,13 +301,19 @@ func (b *Broker) bound(d policies.Decision, f *Frozen, account identity.ServiceA
 func (b *Broker) gates(d policies.Decision, f Frozen) (policies.Decision, [][]string) {
 	d.Stages = slices.Clone(d.Stages)
 	var eligible [][]string
+	var all []string
+	needed := 0
 	for i := range d.Stages {
 		s := &d.Stages[i]
-		if f.Trigger.Kind == identity.TriggerUnmapped {
+		if f.Trigger.Kind == identity.TriggerUnmapped || f.Trigger.Again {
 			s.Quorum++ // whoever started this may be among the approvers
 		}
 		people := b.approvers(*s, f)
-		if len(people) < s.Quorum {
+		all = append(all, people...)
+		slices.Sort(all)
+		all = slices.Compact(all)
+		needed += s.Quorum
+		if len(people) < s.Quorum || (s.Distinct && len(all) < needed) {
 			return refusal("nobody could approve: stage %q needs %d people and has %d who may", s.Name, s.Quorum, len(people)), nil
 		}
 		eligible = append(eligible, people)

@@ -40,7 +40,7 @@ func person(id string) store.Actor       { return store.Actor{Kind: "person", ID
 type (
 	askedData struct {
 		Account     string   `json:"account"`
-		Action      string   `json:"action"`
+		Action      string   `json:"action,omitempty"`
 		Environment string   `json:"environment,omitempty"`
 		Audience    string   `json:"audience,omitempty"`
 		Scopes      []string `json:"scopes,omitempty"`
@@ -53,11 +53,16 @@ type (
 		Revision string          `json:"revision"`
 		Stages   []decidedStage  `json:"stages,omitempty"`
 		Deadline string          `json:"deadline,omitempty"`
+		// Excluded are the people who may review in no stage.
+		Excluded []string `json:"excluded,omitempty"`
 	}
 	decidedStage struct {
-		Name     string   `json:"name"`
-		Quorum   int      `json:"quorum"`
-		Distinct bool     `json:"distinct,omitempty"`
+		Name     string `json:"name"`
+		Quorum   int    `json:"quorum"`
+		Distinct bool   `json:"distinct,omitempty"`
+		// Groups are those of the directory that may approve; Eligible is who
+		// that was at creation.
+		Groups   []string `json:"groups,omitempty"`
 		Eligible []string `json:"eligible"`
 	}
 	reviewedData struct {
@@ -65,6 +70,8 @@ type (
 		Stage    int    `json:"stage"`
 		Digest   string `json:"digest"`
 		Platform string `json:"platform"`
+		// Groups are those of the stage that held the person at the review.
+		Groups []string `json:"groups,omitempty"`
 	}
 	approvedData struct {
 		Grant  string   `json:"grant"`
@@ -107,6 +114,7 @@ type creation struct {
 	reasons    string // of the decision, as one text
 	input      string // the whole policy input, for a later replay
 	eligible   [][]string
+	clear      askedData
 	token      identity.OneTime
 	key        *store.Key
 	deliveries []store.Delivery
@@ -129,7 +137,7 @@ func (c creation) create() store.Change {
 		if c.token.ID != "" {
 			w.Tokens = []store.Token{{Issuer: c.token.Issuer, ID: c.token.ID, Expires: c.token.Expires}}
 		}
-		if f.Context.Diff != nil {
+		if c.diff != "" {
 			w.Blobs = map[string][]byte{f.Context.Diff.SHA256: []byte(c.diff)}
 		}
 		switch f.Decision.Effect {
@@ -152,23 +160,23 @@ func (c creation) create() store.Change {
 
 func (c creation) firstEntries() []store.Entry {
 	f := c.frozen
-	trigger := string(f.Trigger.Kind)
-	if f.Trigger.Kind == identity.TriggerPerson {
-		trigger = f.Trigger.Person
-	}
+	asked := c.clear
+	asked.Digest = c.digest
 	d := decidedData{Effect: f.Decision.Effect, Revision: f.Revision}
+	if len(f.Decision.Stages) > 0 {
+		d.Excluded = f.Excluded
+	}
 	for i, s := range f.Decision.Stages {
-		d.Stages = append(d.Stages, decidedStage{s.Name, s.Quorum, s.Distinct, c.eligible[i]})
+		d.Stages = append(d.Stages, decidedStage{s.Name, s.Quorum, s.Distinct, s.Approvers.Groups, c.eligible[i]})
 	}
 	if !f.Deadline.IsZero() {
 		d.Deadline = stamp(f.Deadline)
 	}
 	return []store.Entry{
 		{
-			Type: "asked", Actor: machine(f.ServiceAccount),
-			Data: askedData{f.ServiceAccount, f.Action, f.Context.Environment, f.Audience, f.Scopes,
-				time.Duration(f.TTL).String(), c.digest, trigger},
-			Private: private("resource", f.Resource, "subject", f.Subject.Issuer+" "+f.Subject.Name, "reason", f.Reason),
+			Type: "asked", Actor: machine(f.ServiceAccount), Data: asked,
+			Private: private("action", f.Action, "resource", f.Resource, "environment", f.Context.Environment,
+				"subject", f.Subject.Issuer+" "+f.Subject.Name, "reason", f.Reason),
 		},
 		{
 			Type: "decided", Actor: policy(f.Revision), Data: d,
@@ -212,7 +220,8 @@ func end(now time.Time, r *store.Request, s store.State, o store.Outcome) {
 
 // review adds one person's answer to the open stage. A review that comes after
 // the deadline expires the request instead: the record tells.
-func review(f Frozen, seen uint64, v store.Review) store.Change {
+// groups are those of the stage that hold the person at this moment.
+func review(f Frozen, seen uint64, v store.Review, groups []string) store.Change {
 	return func(now time.Time, r store.Request) (store.Write, error) {
 		if r.State != store.Pending {
 			return store.Write{}, errDecided
@@ -234,7 +243,7 @@ func review(f Frozen, seen uint64, v store.Review) store.Change {
 		}
 		entries := []store.Entry{{
 			Type: "reviewed", Actor: person(v.Person),
-			Data:    reviewedData{v.Verdict, v.Stage, v.Digest, v.Platform},
+			Data:    reviewedData{v.Verdict, v.Stage, v.Digest, v.Platform, groups},
 			Private: private("reason", v.Reason, "account", identity.Account{Kind: v.Platform, Space: v.Space, ID: v.Account}.String()),
 		}}
 		switch {

@@ -41,10 +41,10 @@ func TestTransitionTable(t *testing.T) {
 	t.Parallel()
 	f := frozenForTest()
 	changes := map[string]store.Change{
-		"approve": review(f, 3, store.Review{Person: grace, Verdict: "approve"}),
-		"deny":    review(f, 3, store.Review{Person: grace, Verdict: "deny", Reason: "no"}),
-		"again":   review(f, 3, store.Review{Person: ada, Verdict: "deny"}),
-		"stale":   review(f, 2, store.Review{Person: grace, Verdict: "approve"}),
+		"approve": review(f, 3, store.Review{Person: grace, Verdict: "approve"}, nil),
+		"deny":    review(f, 3, store.Review{Person: grace, Verdict: "deny", Reason: "no"}, nil),
+		"again":   review(f, 3, store.Review{Person: ada, Verdict: "deny"}, nil),
+		"stale":   review(f, 2, store.Review{Person: grace, Verdict: "approve"}, nil),
 		"issue":   issue(f, 3, credentialForTest()),
 		"cancel":  cancel("ci"),
 		"revoke":  revokeBy(person(ada), "person", ""),
@@ -98,9 +98,9 @@ func TestChangesArePure(t *testing.T) {
 		state  store.State
 		now    time.Time
 	}{
-		"approve": {review(f, 3, store.Review{Person: grace, Verdict: "approve"}), store.Pending, noon},
-		"deny":    {review(f, 3, store.Review{Person: grace, Verdict: "deny"}), store.Pending, noon},
-		"late":    {review(f, 3, store.Review{Person: grace, Verdict: "deny"}), store.Pending, noon.Add(time.Hour)},
+		"approve": {review(f, 3, store.Review{Person: grace, Verdict: "approve"}, nil), store.Pending, noon},
+		"deny":    {review(f, 3, store.Review{Person: grace, Verdict: "deny"}, nil), store.Pending, noon},
+		"late":    {review(f, 3, store.Review{Person: grace, Verdict: "deny"}, nil), store.Pending, noon.Add(time.Hour)},
 		"issue":   {issue(f, 3, credentialForTest()), store.Approved, noon},
 		"cancel":  {cancel("ci"), store.Pending, noon},
 		"revoke":  {revokeBy(person(grace), "person", "x"), store.Approved, noon},
@@ -130,7 +130,7 @@ func TestChangesArePure(t *testing.T) {
 // itself does not.
 func TestDeadlineIsExact(t *testing.T) {
 	t.Parallel()
-	change := review(frozenForTest(), 3, store.Review{Person: grace, Verdict: "approve"})
+	change := review(frozenForTest(), 3, store.Review{Person: grace, Verdict: "approve"}, nil)
 	r := recordIn(store.Pending)
 	if w, err := change(r.Deadline.Add(-time.Millisecond), r); err != nil || w.Request.State != store.Approved {
 		t.Errorf("before the deadline: %s %v", w.Request.State, err)

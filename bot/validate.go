@@ -178,8 +178,8 @@ func readDiff(text string) (*FrozenDiff, error) {
 		s := file.Stat()
 		d.Added += int(s.Added + s.Changed)
 		d.Removed += int(s.Deleted + s.Changed)
-		if len(d.Paths) < maxPaths {
-			d.Paths = append(d.Paths, diffPath(file))
+		if name := []rune(diffPath(file)); len(d.Paths) < maxPaths {
+			d.Paths = append(d.Paths, string(name[:min(len(name), maxText)]))
 		}
 	}
 	return d, nil

@@ -47,6 +47,9 @@ type Trigger struct {
 	Person string `json:"person,omitempty"`
 	// Name is for display only and decides nothing.
 	Name string `json:"name,omitempty"`
+	// Again is true where the run was started again, and the evidence does not
+	// say by whom: whoever did may be among the approvers.
+	Again bool `json:"again,omitempty"`
 }
 
 // Evidence is what a verified token proved. Nothing below the door that

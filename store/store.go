@@ -21,7 +21,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists: a record with this id was created before.
 	ErrExists = errors.New("exists already")
-	// ErrReplayed: a one-time token was consumed before.
+	// ErrReplayed: a one-time token was consumed before, or has expired: then
+	// nobody can tell.
 	ErrReplayed = errors.New("one-time token used before")
 	// ErrKeyUsed: the idempotency key stands for a request already; Keyed says
 	// which.
@@ -227,7 +228,7 @@ type Progress struct {
 type Query struct {
 	State  State  // only Pending is indexed and may be asked for
 	Person string // involved
-	Code   string // of a request that was pending once
+	Code   string // of a request that was not denied at once
 	// Before is a cursor: only requests created before that id.
 	Before string
 	Limit  int // 1 to 200

@@ -25,7 +25,7 @@ const maxBlocks = 13000
 // sizes are how much of a card is drawn: UTF-16 units of one text, and items of
 // one list.
 type sizes struct {
-	value, fields int // of what was proven and will be granted
+	value, fields int // of what was proven and will be granted; the last to give way
 	says          int // of the caller's words
 	line, lines   int // of policy, checks, reviews and links
 	link          int // of an address
@@ -41,9 +41,11 @@ var room = []sizes{
 	{600, 24, 1500, 400, 16, 600, 600},
 	{600, 24, 1500, 400, 16, 600, 0},
 	{600, 24, 700, 300, 12, 400, 0},
-	{400, 24, 300, 200, 8, 300, 0},
-	{200, 20, 150, 120, 6, 200, 0},
-	{100, 16, 100, 80, 4, 100, 0},
+	{600, 24, 300, 200, 8, 300, 0},
+	{600, 24, 150, 120, 6, 200, 0},
+	{600, 24, 64, 64, 3, 100, 0},
+	{300, 20, 64, 64, 2, 64, 0},
+	{100, 16, 64, 64, 2, 64, 0},
 	{64, 12, 64, 64, 2, 64, 0},
 }
 
@@ -222,7 +224,7 @@ func (p *pen) checks(checks []chat.Check) {
 		}
 		lines = append(lines, line)
 	}
-	p.list("checks", "Checks", "", lines)
+	p.list("checks", "Checks, as the caller says", "", lines)
 }
 
 func (p *pen) diff(d *chat.Diff) {
@@ -233,7 +235,7 @@ func (p *pen) diff(d *chat.Diff) {
 	if p.preview > 0 && d.Preview != "" {
 		preview = show(d.Preview, p.preview, manyLines)
 	}
-	heading := "Change: " + show(orDash(d.Stat), p.line, oneLine)
+	heading := "Change, as the caller says: " + show(orDash(d.Stat), p.line, oneLine)
 	switch {
 	case !d.Whole:
 		heading += "\nThis is only a part: all of it stands in the thread as a file."
@@ -297,10 +299,10 @@ func (p *pen) foot(c chat.Card) {
 func (p *pen) buttons(c chat.Card) {
 	var buttons []slack.BlockElement
 	for _, a := range c.Actions {
-		if c.Delivery == "" || len(buttons) == 25 {
+		if c.Button == "" || len(buttons) == 25 {
 			break
 		}
-		b := slack.NewButtonBlockElement(actionPrefix+string(a.Verb), c.Delivery, plain(show(orDash(a.Label), 75, oneLine)))
+		b := slack.NewButtonBlockElement(actionPrefix+string(a.Verb), c.Button, plain(show(orDash(a.Label), 75, oneLine)))
 		switch a.Verb {
 		case chat.Approve:
 			b.Style = slack.StylePrimary

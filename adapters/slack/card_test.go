@@ -24,7 +24,7 @@ var deadline = time.Date(2026, 11, 20, 13, 30, 0, 0, time.UTC)
 // waiting is a request that waits for two people, drawn with all that a card has.
 func waiting() chat.Card {
 	return chat.Card{
-		Delivery: "dlv_5f0c2b7de1a94c33", Request: "01J9Z8Q6T0V5M3K7W2X4Y6A8C0", Version: 1,
+		Delivery: "dlv_5f0c2b7de1a94c33", Button: "dlv_5f0c2b7de1a94c33", Request: "01J9Z8Q6T0V5M3K7W2X4Y6A8C0", Version: 1,
 		Digest: "9f2c4c1a7be0d35586b1f6a3c7e2d9405a8b3c6d1e4f70928371a6b5c4d3e2f1", Code: "K7M2QX",
 		Title: "db.migrate on prod/orders", State: "Waiting for 2 approvals (stage 1 of 1: release)", Mood: chat.Waiting,
 		Summary: "db.migrate on prod/orders waits for approval (K7M2QX)",
@@ -107,7 +107,7 @@ func cards() map[string]chat.Card {
 
 func denyPrompt() chat.Prompt {
 	return chat.Prompt{
-		Delivery: "dlv_5f0c2b7de1a94c33", Verb: chat.Deny, Title: "Deny this request", Label: "Why? The caller will read it.",
+		Button: "dlv_5f0c2b7de1a94c33", Verb: chat.Deny, Title: "Deny this request", Label: "Why? The caller will read it.",
 		Submit: "Deny", MaxLength: 500,
 		Facts: []chat.Field{{Label: "Resource", Value: "prod/orders"}, {Label: "Action", Value: "db.migrate"}, {Label: "Short code", Value: "K7M2QX"}},
 	}
@@ -253,11 +253,11 @@ func FuzzCard(f *testing.F) {
 		}
 		many := strings.Repeat(b, 1+int(n)%300)
 		c := chat.Card{
-			Delivery: a, Request: a, Version: version, Digest: b, Code: b, Title: a, State: b, Mood: chat.Mood(a), Summary: a,
+			Delivery: a, Button: a, Request: a, Version: version, Digest: b, Code: b, Title: a, State: b, Mood: chat.Mood(a), Summary: a,
 			Diff: &chat.Diff{Stat: a, Preview: many, Whole: n%2 == 0}, Deadline: deadline,
 			Mentions: []chat.Mention{{Group: a}, {Account: chat.Account{Platform: "slack", Space: b, ID: a}}, {Group: "S1"}},
 		}
-		c.Delivery = "d1"
+		c.Delivery, c.Button = "d1", "d1"
 		for i := range int(n) % 40 {
 			v := many[:len(many)*i/40]
 			c.Fields = append(c.Fields, chat.Field{Label: a, Value: v})
@@ -275,7 +275,7 @@ func FuzzCard(f *testing.F) {
 		if err := slack.CheckBlocks(slack.Private(chat.Reply{Text: many, Table: many, Card: &c})); err != nil {
 			t.Errorf("the private answer: %v", err)
 		}
-		view, err := slack.FormView(chat.Prompt{Delivery: "d1", Verb: chat.Deny, Title: a, Label: b, Submit: many, Facts: c.Fields, MaxLength: int(n)}, "C1", "C1:1.1")
+		view, err := slack.FormView(chat.Prompt{Button: "d1", Verb: chat.Deny, Title: a, Label: b, Submit: many, Facts: c.Fields, MaxLength: int(n)}, "C1", "C1:1.1")
 		if err != nil {
 			t.Fatal(err)
 		}

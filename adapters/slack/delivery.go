@@ -191,7 +191,7 @@ func (i *interaction) click(at time.Time) *chat.Click {
 	if !known || !deliveryPattern.MatchString(i.Actions[0].Value) {
 		return nil
 	}
-	c := &chat.Click{Account: i.account(), Delivery: i.Actions[0].Value, Verb: verb, At: at}
+	c := &chat.Click{Account: i.account(), Button: i.Actions[0].Value, Verb: verb, At: at}
 	channel, stamp := i.place()
 	c.Channel = channel
 	if stamp != "" && !i.Container.Ephemeral {
@@ -227,7 +227,7 @@ func (i *interaction) submission(at time.Time) *chat.Click {
 		return nil
 	}
 	return &chat.Click{
-		Account: i.account(), Delivery: f.Delivery, Verb: f.Verb, Channel: f.Channel, Ref: f.Ref, At: at,
+		Account: i.account(), Button: f.Delivery, Verb: f.Verb, Channel: f.Channel, Ref: f.Ref, At: at,
 		Reason: i.View.State.Values[inputBlock][inputAction].Value,
 	}
 }

@@ -124,7 +124,7 @@ func TestInteractions(t *testing.T) {
 		return strings.Replace(press, from, to, 1)
 	}
 	ada := chat.Account{Platform: "slack", Space: "T0TEAM", ID: "U0ADA"}
-	click := chat.Click{Account: ada, Delivery: "d-1", Verb: chat.Approve, Channel: "C0DEPLOYS", Ref: "C0DEPLOYS:1.1", At: doorClock.Local()}
+	click := chat.Click{Account: ada, Button: "d-1", Verb: chat.Approve, Channel: "C0DEPLOYS", Ref: "C0DEPLOYS:1.1", At: doorClock.Local()}
 	but := func(change func(*chat.Click)) *chat.Click {
 		c := click
 		change(&c)
@@ -303,7 +303,7 @@ func FuzzDeliveries(f *testing.F) {
 			t.Errorf("status %d", w.Code)
 		}
 		for _, c := range d.ear.Clicks()[before:] {
-			if c.Account.Space == "" || !id.MatchString(c.Account.ID) || c.Delivery == "" || !ref.MatchString(c.Ref) ||
+			if c.Account.Space == "" || !id.MatchString(c.Account.ID) || c.Button == "" || !ref.MatchString(c.Ref) ||
 				c.Verb != chat.Approve && c.Verb != chat.Deny && c.Verb != chat.Revoke && c.Verb != chat.Details {
 				t.Errorf("this click got through: %+v", c)
 			}

@@ -110,7 +110,7 @@ func direct(c chat.Click) chat.Click {
 
 // prompt opens a form for the same click.
 func (s *Slack) prompt(p chat.Prompt, f form, to listener, trigger string) func(context.Context) {
-	f.Delivery, f.Verb = p.Delivery, p.Verb
+	f.Delivery, f.Verb = p.Button, p.Verb
 	return func(ctx context.Context) {
 		view, err := formView(p, f)
 		if err == nil {
@@ -129,7 +129,7 @@ func (s *Slack) prompt(p chat.Prompt, f form, to listener, trigger string) func(
 func (s *Slack) submit(ctx context.Context, h chat.Handler, c chat.Click) outcome {
 	r := s.ask(ctx, func(ctx context.Context) chat.Reply { return h.Click(ctx, direct(c)) })
 	if r.Prompt != nil && r.Text == "" {
-		f := form{Delivery: r.Prompt.Delivery, Verb: r.Prompt.Verb, Channel: c.Channel, Ref: c.Ref}
+		f := form{Delivery: r.Prompt.Button, Verb: r.Prompt.Verb, Channel: c.Channel, Ref: c.Ref}
 		if view, err := formView(*r.Prompt, f); err == nil {
 			return viewOutcome(slack.NewUpdateViewSubmissionResponse(&view))
 		}

@@ -92,7 +92,7 @@ func asking(after chat.Reply) *chattest.Ear {
 	return &chattest.Ear{OnClick: func(_ context.Context, c chat.Click) chat.Reply {
 		if c.Reason == "" {
 			p := denyPrompt()
-			p.Delivery, p.Verb = c.Delivery, c.Verb
+			p.Button, p.Verb = c.Button, c.Verb
 			return chat.Reply{Prompt: &p}
 		}
 		return after
@@ -176,7 +176,7 @@ func TestFormAsksAgain(t *testing.T) {
 		w := newWorld(t, false, nil)
 		w.Listen(t, &chattest.Ear{OnClick: func(_ context.Context, c chat.Click) chat.Reply {
 			p := denyPrompt()
-			p.Delivery, p.Verb = c.Delivery, c.Verb
+			p.Button, p.Verb = c.Button, c.Verb
 			if c.Reason != "" {
 				p.Label = "Really?"
 			}
@@ -232,7 +232,7 @@ func TestCommandAsksForAReason(t *testing.T) {
 		w.Send(t, ada, "because")
 		w.told(t, emulator.Ada, "You denied it.")
 		c := ear.Clicks()[0]
-		if c.Delivery != denyPrompt().Delivery || c.Verb != chat.Deny || c.Reason != "because" || c.Channel != emulator.Deploys || c.Ref != "" {
+		if c.Button != denyPrompt().Button || c.Verb != chat.Deny || c.Reason != "because" || c.Channel != emulator.Deploys || c.Ref != "" {
 			t.Errorf("the click is %+v", c)
 		}
 	})

@@ -31,7 +31,7 @@ func ManyLines(s string, limit int) string { return show(s, limit, manyLines) }
 
 // FormView is formView for a click at a place.
 func FormView(p chat.Prompt, channel, ref string) (slack.ModalViewRequest, error) {
-	return formView(p, form{Delivery: p.Delivery, Verb: p.Verb, Channel: channel, Ref: ref})
+	return formView(p, form{Delivery: p.Button, Verb: p.Verb, Channel: channel, Ref: ref})
 }
 
 // MessageView is messageView.

@@ -81,9 +81,9 @@ const (
 // Click is a button that a person pressed, or a form that a person sent.
 type Click struct {
 	Account Account
-	// Delivery is the id that the button carried: a key to look up, not a claim.
-	Delivery string
-	Verb     Verb
+	// Button is what the card's button carried: a key to look up, not a claim.
+	Button string
+	Verb   Verb
 	// Reason is what the person wrote in the form; empty where none was shown.
 	Reason string
 	// Channel and Ref are where the button was pressed. Channel is empty where
@@ -122,11 +122,12 @@ type Reply struct {
 
 // Prompt is a form with one text field.
 type Prompt struct {
-	Delivery string
-	Verb     Verb
-	Title    string // at most 24 characters
-	Label    string
-	Submit   string // at most 24 characters
+	// Button and Verb are those of the click that the form sends again.
+	Button string
+	Verb   Verb
+	Title  string // at most 24 characters
+	Label  string
+	Submit string // at most 24 characters
 	// Facts repeat what is being decided, so that the form cannot be mistaken.
 	Facts     []Field
 	MaxLength int // in characters
@@ -145,9 +146,11 @@ const (
 // Card is a request as people see it, drawn from the frozen request and the
 // state of its record. Fields stand in a fixed order, the resource first.
 type Card struct {
-	// Delivery goes into the buttons; Request, Version and Digest say what is
-	// shown.
+	// Delivery is what Find looks for. Button goes into the buttons and comes
+	// back with a click: it names the delivery and the gate that the card shows.
+	// Request, Version and Digest say what is shown.
 	Delivery string
+	Button   string
 	Request  string
 	Version  uint64
 	Digest   string

@@ -28,18 +28,21 @@ type (
 		Revision string    `json:"revision"`
 		Stages   []stage   `json:"stages"`
 		Deadline time.Time `json:"deadline"`
+		Excluded []string  `json:"excluded"` // who may review in no stage
 	}
 	stage struct {
 		Name     string   `json:"name"`
 		Quorum   int      `json:"quorum"`
 		Distinct bool     `json:"distinct"`
-		Eligible []string `json:"eligible"`
+		Groups   []string `json:"groups"`
+		Eligible []string `json:"eligible"` // at creation; groups are live
 	}
 	reviewedData struct {
-		Verdict  string `json:"verdict"`
-		Stage    int    `json:"stage"`
-		Digest   digest `json:"digest"`
-		Platform string `json:"platform"`
+		Verdict  string   `json:"verdict"`
+		Stage    int      `json:"stage"`
+		Digest   digest   `json:"digest"`
+		Platform string   `json:"platform"`
+		Groups   []string `json:"groups"` // of the stage, that held the person then
 	}
 	approvedData struct {
 		Grant  digest   `json:"grant"`

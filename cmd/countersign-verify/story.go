@@ -106,8 +106,8 @@ func begin(l audit.Leaf) (*story, error) {
 		return nil, err
 	case l.Actor != audit.Actor{Kind: "machine", ID: d.Account} || d.Account == "":
 		return nil, fault("asked by %s %q for the account %q", l.Actor.Kind, l.Actor.ID, d.Account)
-	case d.Digest == "" || d.Trigger == "" || d.Action == "" || d.TTL == 0:
-		return nil, fault("asked without action, ttl, digest or trigger")
+	case d.Digest == "" || d.Trigger == "" || d.TTL == 0:
+		return nil, fault("asked without ttl, digest or trigger")
 	}
 	s := &story{asked: d, reviewers: make(map[string]struct{})}
 	s.at(l, "decided", audit.Actor{Kind: "policy"})
@@ -180,6 +180,9 @@ func (s *story) decide(l audit.Leaf) error {
 	if l.Actor.ID != d.Revision || d.Revision == "" {
 		return fault("decided by the revision %q and names %q", l.Actor.ID, d.Revision)
 	}
+	if d.Effect != "deny" && s.asked.Action == "" {
+		return fault("the action is not one of the account's, and the effect is %q", d.Effect)
+	}
 	s.decided = &d
 	if d.Effect != "review" && len(d.Stages) > 0 {
 		return fault("the effect is %q and there are stages", d.Effect)
@@ -222,7 +225,7 @@ func (s *story) review(l audit.Leaf, moved bool) error {
 	switch {
 	case d.Digest != s.asked.Digest:
 		return fault("%s reviewed another request than was asked: its digest differs", who)
-	case !slices.Contains(gate.Eligible, who):
+	case !slices.Contains(gate.Eligible, who) && !overlap(gate.Groups, d.Groups), slices.Contains(s.decided.Excluded, who):
 		return fault("%s may not review stage %d", who, s.stage)
 	case who == s.asked.Trigger:
 		return fault("%s reviewed their own run", who)
@@ -267,6 +270,11 @@ func (s *story) approve(l audit.Leaf) error {
 	}
 	s.approved = &d
 	return nil
+}
+
+// overlap reports whether the two have a name in common.
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(one string) bool { return slices.Contains(b, one) })
 }
 
 // within reports whether every one of the scopes is among those allowed.

@@ -191,6 +191,9 @@ func (d *demo) prepare(log *slog.Logger) (net.Listener, error) {
 	d.page = "http://" + ln.Addr().String()
 	server := "http://" + d.listen
 	d.slack.SetRequestURLs(server+"/slack/interactions", server+"/slack/commands", server+"/slack/events")
+	if err := d.ours(); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
 	if err := d.machineKey(); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
@@ -203,6 +206,18 @@ func (d *demo) prepare(log *slog.Logger) (net.Listener, error) {
 		}
 	}
 	return ln, nil
+}
+
+// ours refuses a folder with a configuration that the demo did not make.
+func (d *demo) ours() error {
+	text, err := os.ReadFile(d.path("countersign.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if first, _, _ := strings.Cut(demoConfig, "\n"); err == nil && !strings.HasPrefix(string(text), first) {
+		err = fmt.Errorf("%s was not made by the demo: choose another folder with --state", d.path("countersign.yaml"))
+	}
+	return err
 }
 
 // machineKey makes the service account's key pair and the verifier's secret,

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -27,6 +28,13 @@ import (
 	"github.com/countersign/countersign/policies/opa"
 	"github.com/countersign/countersign/store/audit"
 	"github.com/countersign/countersign/store/bolt"
+)
+
+const (
+	// socketPause is how long to wait after Slack has refused the socket.
+	socketPause = time.Minute
+	// readyFor is how long an answer of /readyz holds: anybody may ask.
+	readyFor = 5 * time.Second
 )
 
 // shutdownGrace is how long calls under way may take once the server stops.
@@ -65,6 +73,10 @@ type server struct {
 	slack      *slack.Slack // nil when not configured
 	http       *http.Server
 	listener   net.Listener
+
+	looking  sync.Mutex // guards the newest answer of /readyz
+	looked   time.Time
+	problems []rest.Problem
 }
 
 // newServer builds everything in the order in which it depends on each other,
@@ -119,7 +131,8 @@ func newServer(ctx context.Context, c *config, getenv func(string) string, log *
 	}
 	s.http = &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, WriteTimeout: time.Minute,
-		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		// The machines' API sets its own time for a body, and none for a wait.
+		ReadTimeout: 15 * time.Second, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	s.http.RegisterOnShutdown(api.Drain)
 	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
@@ -137,7 +150,7 @@ func (s *server) run(ctx context.Context) error {
 	background.Go(func() error { s.reconciler.Run(work); return nil })
 	socket, closeSocket := context.WithCancel(work)
 	defer closeSocket()
-	failed := make(chan error, 3)
+	failed := make(chan error, 2)
 	background.Go(func() error {
 		if err := serveAdmin(work, s.config.statePath(adminSocket), adminHandler(s.broker, s.store)); err != nil {
 			failed <- err
@@ -145,13 +158,7 @@ func (s *server) run(ctx context.Context) error {
 		return nil
 	})
 	if s.slack != nil && s.config.Slack.SocketMode {
-		background.Go(func() error {
-			err := s.slack.Run(socket, s.broker)
-			if err != nil && socket.Err() == nil {
-				failed <- fmt.Errorf("slack: %w", err)
-			}
-			return nil
-		})
+		background.Go(func() error { s.keepSocket(socket); return nil })
 	}
 	go func() { failed <- s.serve() }()
 	s.log.Info("serving", "address", s.listener.Addr().String(), "public_url", s.config.PublicURL, "revision", s.broker.Policy.Revision())
@@ -172,6 +179,23 @@ func (s *server) run(ctx context.Context) error {
 	return errors.Join(err, background.Wait(), s.store.Close())
 }
 
+// keepSocket runs Socket Mode until ctx ends. What Slack refuses (a revoked
+// token) is told, and tried again: the machines' API goes on meanwhile.
+func (s *server) keepSocket(ctx context.Context) {
+	for {
+		err := s.slack.Run(ctx, s.broker)
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Error("slack refuses the socket: run countersign doctor", "error", err.Error())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(socketPause):
+		}
+	}
+}
+
 func (s *server) serve() error {
 	var err error
 	if t := s.config.TLS; t != nil && !t.BehindProxy {
@@ -185,8 +209,18 @@ func (s *server) serve() error {
 	return err
 }
 
-// ready reports what keeps the server from doing its work.
+// ready reports what keeps the server from doing its work. It looks at most
+// once in readyFor, and once at a time.
 func (s *server) ready(ctx context.Context) []rest.Problem {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	if time.Since(s.looked) > readyFor {
+		s.problems, s.looked = s.look(ctx), time.Now()
+	}
+	return s.problems
+}
+
+func (s *server) look(ctx context.Context) []rest.Problem {
 	var out []rest.Problem
 	if err := s.store.Ping(ctx); err != nil {
 		s.log.Error("store is not writable", "error", err.Error())
@@ -277,6 +311,9 @@ func loadOrMakeKey(path, alg string) (token.SigningKey, error) {
 // with the database, and never for one that is there already.
 func (c *config) openStore(log *slog.Logger) (*bolt.Store, error) {
 	if err := os.MkdirAll(c.statePath(), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(c.statePath(), 0o700); err != nil { // it may have been there before
 		return nil, err
 	}
 	key, err := audit.LoadKey(c.statePath(auditKey))

@@ -151,7 +151,7 @@ func (d *demo) production(ctx context.Context) (answer, error) {
 		return answer{}, err
 	}
 	for user, says := range map[string]string{
-		emulator.Tim: "somebody else", emulator.Gus: "full members", emulator.Sam: "full members",
+		emulator.Tim: "somebody else", emulator.Gus: "full members", emulator.Sam: "directory",
 	} {
 		if err := d.click(ctx, user, card, "approve"); err != nil {
 			return answer{}, err

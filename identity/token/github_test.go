@@ -50,7 +50,7 @@ func TestGitHub(t *testing.T) {
 		ServiceAccount: "ci",
 		Binding:        "run:9127/attempt:2",
 		Trigger: identity.Trigger{
-			Kind: identity.TriggerUnmapped, Name: "octavia",
+			Kind: identity.TriggerUnmapped, Name: "octavia", Again: true,
 			Account: identity.Account{Kind: "github", Space: "-", ID: "583231"},
 		},
 		Token: identity.OneTime{Issuer: githubIssuer, ID: "canary-job", Expires: noon.Add(11 * time.Minute)},
@@ -137,12 +137,14 @@ func TestGitHubTrigger(t *testing.T) {
 		Kind: identity.TriggerUnmapped, Name: "octavia",
 		Account: identity.Account{Kind: "github", Space: "-", ID: "583231"},
 	}
+	again := octavia
+	again.Again = true
 	for _, c := range []struct {
 		event, attempt string
 		want           identity.Trigger
 	}{
 		{"push", "1", octavia},
-		{"push", "3", octavia},
+		{"push", "3", again},
 		{"workflow_dispatch", "1", octavia},
 		{"schedule", "1", identity.Trigger{Kind: identity.TriggerNone}},
 		{"schedule", "2", identity.Trigger{Kind: identity.TriggerUnmapped}},

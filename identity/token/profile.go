@@ -157,15 +157,16 @@ func githubEvidence(issuer string, c members) (identity.Evidence, error) {
 
 // githubTrigger returns the human behind the run. "actor" is who caused the
 // event, and stays so when somebody else runs it again: the code and the inputs
-// are still the actor's. A schedule has no human; its actor is merely who last
-// touched the workflow. But a schedule that runs again was started by a human
-// whom the token does not name.
+// are still the actor's, and whoever ran it again is not named. A schedule has
+// no human; its actor is merely who last touched the workflow. But a schedule
+// that runs again was started by a human whom the token does not name.
 func githubTrigger(facts map[string]string) identity.Trigger {
 	if facts["event_name"] != "schedule" {
 		return identity.Trigger{
 			Kind:    identity.TriggerUnmapped,
 			Account: identity.Account{Kind: "github", Space: "-", ID: facts["actor_id"]},
 			Name:    facts["actor"],
+			Again:   facts["run_attempt"] != "1",
 		}
 	}
 	if facts["run_attempt"] == "1" {

@@ -19,7 +19,7 @@ func (a *attempt) index(p *putter, st *staged, create bool) {
 	case was && !is:
 		p.delete(pending, id)
 	}
-	if create && is && st.after.Code != "" {
+	if create && (is || st.after.State == store.Approved) && st.after.Code != "" {
 		p.put(a.tx.Bucket(bucketCode), pair(st.after.Code, st.after.ID), nil)
 	}
 	for _, person := range st.after.People {

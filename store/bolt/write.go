@@ -241,13 +241,15 @@ func (a *attempt) stageTokens(st *staged, tokens []store.Token) error {
 		if !used {
 			until, used = a.s.tokens[id]
 		}
-		if used && string(until[:]) > string(now[:]) {
+		// One that has expired may have been used and forgotten.
+		expires := momentOf(t.Expires)
+		if used && string(until[:]) > string(now[:]) || string(expires[:]) <= string(now[:]) {
 			return store.ErrReplayed
 		}
 		if st.tokens == nil {
 			st.tokens = make(map[tokenID]moment, len(tokens))
 		}
-		st.tokens[id] = momentOf(t.Expires)
+		st.tokens[id] = expires
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func findBy(t *testing.T, h Harness) {
 		{"longer person", store.Query{Person: "p_ab"}, []string{"req_4", "req_2"}},
 		{"added person", store.Query{Person: "p_c"}, []string{"req_4", "req_2"}},
 		{"beginning of a person", store.Query{Person: "p_"}, nil},
-		{"code of what was pending once", store.Query{Code: "AAA"}, []string{"req_4", "req_1"}},
+		{"code of what was not denied at once", store.Query{Code: "AAA"}, []string{"req_4", "req_3", "req_1"}},
 		{"longer code", store.Query{Code: "AAAB"}, []string{"req_2"}},
 		{"unknown code", store.Query{Code: "B"}, nil},
 		{"pending of a person", store.Query{State: store.Pending, Person: "p_c"}, []string{"req_2"}},

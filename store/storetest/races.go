@@ -231,6 +231,9 @@ func tokenExpires(t *testing.T, h Harness) {
 		t.Errorf("just before it expires: %v, want ErrReplayed", err)
 	}
 	h.Clock.Advance(time.Millisecond)
+	if _, err := h.Store.Create(t.Context(), "req_3", creating(with)); !errors.Is(err, store.ErrReplayed) {
+		t.Errorf("once it has expired, nobody can tell: %v, want ErrReplayed", err)
+	}
 	until = until.Add(time.Minute)
 	create(t, h.Store, "req_4", with)
 	create(t, h.Store, "req_5", nil) // forgetting the old one must not forget the new

@@ -50,7 +50,7 @@ func Run(t *testing.T, fresh func(t testing.TB) *Harness) {
 // Sample is a card that waits for a review; delivery makes it one of a kind.
 func Sample(delivery string) chat.Card {
 	return chat.Card{
-		Delivery: delivery, Request: "01J9Z8Q6T0V5M3K7W2X4Y6A8C0", Version: 1,
+		Delivery: delivery, Button: delivery, Request: "01J9Z8Q6T0V5M3K7W2X4Y6A8C0", Version: 1,
 		Digest: strings.Repeat("ab", 32), Code: "K7M2QX",
 		Title: "db.migrate on orders", State: "Waiting for 1 of 2 approvals", Mood: chat.Waiting,
 		Summary: "db.migrate on prod/orders waits for approval",

@@ -26,7 +26,7 @@ func testClick(t *testing.T, h *Harness) {
 			t.Errorf("the click is %v old", age)
 		}
 		got.At = time.Time{}
-		want := chat.Click{Account: h.Person, Delivery: "d-click", Verb: v, Channel: h.Channel, Ref: ref}
+		want := chat.Click{Account: h.Person, Button: "d-click", Verb: v, Channel: h.Channel, Ref: ref}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Error(d)
 		}
@@ -107,7 +107,7 @@ func testPrompt(t *testing.T, h *Harness) {
 		switch {
 		case c.Reason == "":
 			return chat.Reply{Prompt: &chat.Prompt{
-				Delivery: c.Delivery, Verb: c.Verb, Title: "Deny the request", Label: "Why?", Submit: "Deny", MaxLength: 500,
+				Button: c.Button, Verb: c.Verb, Title: "Deny the request", Label: "Why?", Submit: "Deny", MaxLength: 500,
 				Facts: []chat.Field{{Label: "Resource", Value: "prod/orders"}, {Label: "Code", Value: "K7M2QX"}},
 			}}
 		case len(c.Reason) < 5:
@@ -142,7 +142,7 @@ func testPrompt(t *testing.T, h *Harness) {
 	if last.Reason != "not on a Friday <!channel>" {
 		t.Errorf("the reason is %q", last.Reason)
 	}
-	if last.Account != first.Account || last.Delivery != first.Delivery || last.Verb != first.Verb {
+	if last.Account != first.Account || last.Button != first.Button || last.Verb != first.Verb {
 		t.Errorf("the click with a reason is %+v, the one without %+v", last, first)
 	}
 }

@@ -222,7 +222,7 @@ func (f *Fake) Click(ctx context.Context, who chat.Account, ref string, v chat.V
 		f.mu.Unlock()
 		return chat.Reply{}, errors.New("there is no such card: " + ref)
 	}
-	c := chat.Click{Account: who, Delivery: p.Card.Delivery, Verb: v, Reason: reason, Channel: p.Channel, Ref: ref, At: f.Now()}
+	c := chat.Click{Account: who, Button: p.Card.Button, Verb: v, Reason: reason, Channel: p.Channel, Ref: ref, At: f.Now()}
 	f.mu.Unlock()
 	return f.deliver(ctx, c)
 }
@@ -238,7 +238,7 @@ func (f *Fake) Submit(ctx context.Context, who chat.Account, reason string) (cha
 	}
 	channel, _, _ := strings.Cut(open.ref, "/")
 	return f.deliver(ctx, chat.Click{
-		Account: who, Delivery: open.prompt.Delivery, Verb: open.prompt.Verb,
+		Account: who, Button: open.prompt.Button, Verb: open.prompt.Verb,
 		Reason: reason, Channel: channel, Ref: open.ref, At: f.Now(),
 	})
 }
