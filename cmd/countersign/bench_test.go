@@ -105,7 +105,7 @@ public_url: http://%[1]s
 listen: %[1]s
 state: state
 service_accounts:
-  - {name: ci, profile: assertion, issuer: ci, keys: {public_key_file: ci.pub.pem}, actions: [deploy], audiences: [shop], scopes: ["deploy:shop"]}
+  - {name: ci, profile: assertion, issuer: ci, keys: {public_key_file: ci.pub.pem}, actions: [deploy], audiences: [shop], scopes: ["deploy:shop"], labels: {environment: test}}
 audiences: [{name: shop}]
 `, addr), dir)
 	if err != nil {

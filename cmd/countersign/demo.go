@@ -39,9 +39,19 @@ service_accounts:
     actions: [deploy, rotate-key, read-data]
     audiences: [shop-production]
     scopes: ["deploy:shop", "read:shop"]
+  - name: test-bot              # may touch the test environment only: what it asks there is routine
+    profile: assertion
+    issuer: test-bot
+    keys: {public_key_file: test-bot.pub.pem}
+    owners: [p_timtrigger]
+    actions: [deploy]
+    audiences: [shop-test]
+    scopes: ["deploy:shop-test"]
+    labels: {environment: test}
 
 audiences:
   - {name: shop-production, algorithm: ES256}
+  - {name: shop-test}
 verifiers:
   - {name: shop, audience: shop-production, secret: {file: secrets/verifier}}
 
@@ -194,7 +204,7 @@ func (d *demo) prepare(log *slog.Logger) (net.Listener, error) {
 	if err := d.ours(); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	if err := d.machineKey(); err != nil {
+	if err := errors.Join(d.machineKey("ci-bot"), d.machineKey("test-bot"), d.verifierSecret()); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	text := fmt.Sprintf(demoConfig, server, d.listen, d.slack.TeamID(), d.page, d.slack.AppID())
@@ -220,10 +230,9 @@ func (d *demo) ours() error {
 	return err
 }
 
-// machineKey makes the service account's key pair and the verifier's secret,
-// unless they are there.
-func (d *demo) machineKey() error {
-	key, err := loadOrMakeKey(d.path("ci-bot.key.pem"), "ES256")
+// machineKey makes a service account's key pair, unless it is there.
+func (d *demo) machineKey(account string) error {
+	key, err := loadOrMakeKey(d.path(account+".key.pem"), "ES256")
 	if err != nil {
 		return err
 	}
@@ -231,9 +240,11 @@ func (d *demo) machineKey() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(d.path("ci-bot.pub.pem"), public, 0o644); err != nil {
-		return err
-	}
+	return os.WriteFile(d.path(account+".pub.pem"), public, 0o644)
+}
+
+// verifierSecret makes the secret by which the deploy target introspects.
+func (d *demo) verifierSecret() error {
 	f, err := os.OpenFile(d.path("secrets/verifier"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -281,14 +292,14 @@ func (d *demo) awaitServer(ctx context.Context) error {
 	return fmt.Errorf("the server does not become ready: see %s", d.path("server.log"))
 }
 
-// requestArgs is the command line by which the service account asks.
-func (d *demo) requestArgs(args ...string) []string {
-	return append([]string{"request", "--server", d.config.PublicURL, "--key", d.path("ci-bot.key.pem"), "--issuer", "ci-bot"}, args...)
+// requestArgs is the command line by which a service account asks.
+func (d *demo) requestArgs(account string, args ...string) []string {
+	return append([]string{"request", "--server", d.config.PublicURL, "--key", d.path(account + ".key.pem"), "--issuer", account}, args...)
 }
 
 // lastCommit asks for a deployment of the last commit here.
 func (d *demo) lastCommit(extra ...string) []string {
-	return d.requestArgs(append([]string{
+	return d.requestArgs("ci-bot", append([]string{
 		"--action", "deploy", "--resource", "shop/api", "--environment", "production", "--scopes", "deploy:shop",
 		"--audience", "shop-production", "--ttl", "10m", "--reason", "Roll out the last commit", "--check", "unit tests=passed:412 of 412",
 		"--check", "image scan=passed:0 critical:0", "--ticket", "SHOP-1024", "--triggered-by", "slack:" + d.slack.TeamID() + "/" + emulator.Tim + ":Tim Trigger",

@@ -46,7 +46,7 @@ public_url: %s://%s
 listen: %s
 state: state
 service_accounts:
-  - {name: ci, profile: assertion, issuer: ci, keys: {public_key_file: ci.pub.pem}, actions: [deploy], audiences: [shop], scopes: ["deploy:shop"]}
+  - {name: ci, profile: assertion, issuer: ci, keys: {public_key_file: ci.pub.pem}, actions: [deploy], audiences: [shop], scopes: ["deploy:shop"], labels: {environment: test}}
 audiences: [{name: shop}]
 %s`, scheme, addr, addr, extra), dir)
 	if err != nil {

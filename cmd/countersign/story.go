@@ -129,8 +129,8 @@ func (d *demo) play(ctx context.Context) error {
 }
 
 func (d *demo) routine(ctx context.Context) error {
-	a := d.ask(ctx, d.requestArgs("--action", "deploy", "--resource", "shop/api", "--environment", "test", "--scopes", "deploy:shop",
-		"--audience", "shop-production", "--reason", "nightly", "--check", "unit tests=passed", "--diff", "none")...)
+	a := d.ask(ctx, d.requestArgs("test-bot", "--action", "deploy", "--resource", "shop/api", "--environment", "test", "--scopes", "deploy:shop-test",
+		"--audience", "shop-test", "--reason", "nightly", "--check", "unit tests=passed", "--diff", "none")...)
 	got, err := a.ended(ctx, exitOK)
 	if err == nil && (got.Token == "" || got.Outcome.By != "policy") {
 		err = fmt.Errorf("approved by %q, credential present: %v", got.Outcome.By, got.Token != "")
@@ -139,7 +139,7 @@ func (d *demo) routine(ctx context.Context) error {
 }
 
 func (d *demo) forbidden(ctx context.Context) error {
-	a := d.ask(ctx, d.requestArgs("--action", "drop-database", "--resource", "shop", "--environment", "production", "--reason", "tidy up", "--diff", "none")...)
+	a := d.ask(ctx, d.requestArgs("ci-bot", "--action", "drop-database", "--resource", "shop", "--environment", "production", "--reason", "tidy up", "--diff", "none")...)
 	_, err := a.ended(ctx, exitDeniedByPolicy)
 	return err
 }
@@ -224,7 +224,7 @@ func reasonIn(v emulator.View) map[string]string {
 }
 
 func (d *demo) twoPeople(ctx context.Context) error {
-	a := d.ask(ctx, d.requestArgs("--action", "rotate-key", "--resource", "shop/signing-key", "--environment", "production", "--ttl", "5m", "--reason", "quarterly", "--diff", "none")...)
+	a := d.ask(ctx, d.requestArgs("ci-bot", "--action", "rotate-key", "--resource", "shop/signing-key", "--environment", "production", "--ttl", "5m", "--reason", "quarterly", "--diff", "none")...)
 	card, err := d.card(ctx, emulator.Security)
 	if err != nil {
 		return err
