@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -56,6 +57,7 @@ audiences: [{name: shop}]
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.http.ReadTimeout = time.Second // as in production, but sooner
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx) }()
@@ -158,18 +160,20 @@ func submitRoutine(t *testing.T, c *config, dir string) client.Request {
 
 func machineClient(t *testing.T, c *config, dir string) *client.Client {
 	t.Helper()
-	key, err := token.LoadKey(filepath.Join(dir, "ci.key.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cl, err := client.New(client.Config{URL: c.PublicURL, Token: func(context.Context) (string, error) {
-		raw, err := token.Sign(key, token.AssertionClaims{Issuer: "ci", Audience: c.PublicURL, Now: time.Now(), ID: newSecretID()})
-		return raw.Reveal(), err
-	}})
+	cl, err := client.New(client.Config{URL: c.PublicURL, Token: func(context.Context) (string, error) { return machineToken(c, dir) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return cl
+}
+
+func machineToken(c *config, dir string) (string, error) {
+	key, err := token.LoadKey(filepath.Join(dir, "ci.key.pem"))
+	if err != nil {
+		return "", err
+	}
+	raw, err := token.Sign(key, token.AssertionClaims{Issuer: "ci", Audience: c.PublicURL, Now: time.Now(), ID: newSecretID()})
+	return raw.Reveal(), err
 }
 
 // TestWithoutItsKeyTheLogDoesNotGoOn: a new key for an old log would start
@@ -202,5 +206,46 @@ func TestOneServerPerState(t *testing.T) {
 	}
 	if r := submitRoutine(t, c, dir); r.ID == "" {
 		t.Error("the first does not answer")
+	}
+}
+
+// TestSlowBodiesAreCutOff: who sends no body holds no connection, and a wait
+// that is longer than a body may take goes on all the same.
+func TestSlowBodiesAreCutOff(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c, _ := serverWith(t, dir, "http", "")
+	for _, path := range []string{"/v1/requests", "/slack/interactions", "/nowhere"} {
+		conn, err := net.Dial("tcp", c.Listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nslow", path)
+		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Errorf("%s: the connection is still open: %v", path, err)
+		}
+		conn.Close()
+	}
+	r := submitRoutine(t, c, dir)
+	raw, err := machineToken(c, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.PublicURL+"/v1/requests/"+r.ID+"?after=1&wait=2s", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+raw)
+	begun := time.Now()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || time.Since(begun) < 2*time.Second {
+		t.Errorf("status %d after %s", resp.StatusCode, time.Since(begun))
 	}
 }
