@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/countersign/countersign/store"
 )
@@ -52,22 +53,47 @@ type AuditPage struct {
 	Next    string       `json:"next,omitempty"`
 }
 
-// ParseAuditQuery reads filters of the form name:value, separated by spaces.
-// Times are RFC 3339, a date, or an age such as 24h or 30d.
+// What the filters outcome: and type: may ask for. "denied" is both denials.
+var (
+	outcomes = []string{"approved", "denied", "denied_by_policy", "denied_by_person", "expired", "undeliverable", "cancelled", "ended", "revoked"}
+	types    = []string{"asked", "decided", "reviewed", "approved", "denied", "expired", "cancelled", "issued", "ended", "revoked"}
+)
+
+// words splits a line at spaces that stand in no double quotes, and drops those.
+func words(line string) []string {
+	quoted := false
+	fields := strings.FieldsFunc(line, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return unicode.IsSpace(r) && !quoted
+	})
+	for i, f := range fields {
+		fields[i] = strings.ReplaceAll(f, `"`, "")
+	}
+	return fields
+}
+
+// ParseAuditQuery reads filters of the form name:value, separated by spaces;
+// what holds a space stands in double quotes. Times are RFC 3339, a date, or an
+// age such as 24h or 30d.
 func ParseAuditQuery(text string, now time.Time) (AuditQuery, error) {
 	var q AuditQuery
-	words := map[string]*string{
+	targets := map[string]*string{
 		"actor": &q.Actor, "approver": &q.Approver, "action": &q.Action, "account": &q.Account, "outcome": &q.Outcome,
 		"type": &q.Type, "env": &q.Environment, "request": &q.Request,
 	}
 	times := map[string]*time.Time{"since": &q.Since, "until": &q.Until}
-	for _, word := range strings.Fields(text) {
+	for _, word := range words(text) {
 		name, value, ok := strings.Cut(word, ":")
 		if !ok || value == "" {
 			return q, fmt.Errorf("%q is no filter: write name:value, with a name out of %s", clip(word), filterNames)
 		}
-		if target := words[name]; target != nil {
+		if target := targets[name]; target != nil {
 			*target = value
+			if allowed := map[string][]string{"outcome": outcomes, "type": types}[name]; allowed != nil && !slices.Contains(allowed, value) {
+				return q, fmt.Errorf("%s:%s finds nothing: there are %s", name, clip(value), strings.Join(allowed, ", "))
+			}
 			continue
 		}
 		if target := times[name]; target != nil {
@@ -191,6 +217,6 @@ func (q AuditQuery) matches(e AuditEntry) bool {
 		return false
 	}
 	return is(q.Actor, append(names, e.Actor.Kind)...) && is(q.Action, e.Action) && is(q.Account, e.Account) &&
-		is(q.Outcome, e.Outcome) && is(q.Type, e.Type) && is(q.Environment, e.Environment) &&
+		is(q.Outcome, e.Outcome, strings.Split(e.Outcome, "_")[0]) && is(q.Type, e.Type) && is(q.Environment, e.Environment) &&
 		is(q.Request, e.Request, e.Code) && (q.Until.IsZero() || e.Time.Before(q.Until))
 }

@@ -56,7 +56,7 @@ func TestApprovedByAPerson(t *testing.T) {
 	if !strings.Contains(card.Card.State, "Approved by Ada") || !strings.Contains(card.Card.State, "Credential issued") {
 		t.Errorf("card says %q", card.Card.State)
 	}
-	if want := []string{"Approved by Ada.", "Credential issued"}; len(card.Thread) != 2 || card.Thread[0] != want[0] || !strings.HasPrefix(card.Thread[1], want[1]) {
+	if want := []string{r.Code + ": Approved by Ada.", r.Code + ": Credential issued"}; len(card.Thread) != 2 || card.Thread[0] != want[0] || !strings.HasPrefix(card.Thread[1], want[1]) {
 		t.Errorf("thread says %q", card.Thread)
 	}
 	if got, want := w.types(r.ID), []string{"asked", "decided", "reviewed", "approved", "issued"}; !slices.Equal(got, want) {

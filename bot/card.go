@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/countersign/countersign/bot/chat"
@@ -57,7 +58,7 @@ func (b *Broker) card(r store.Request, f Frozen, d store.Delivery, diff []byte) 
 	if f.Context.Environment != "" {
 		c.Title += " in " + f.Context.Environment
 	}
-	c.Summary = fmt.Sprintf("%s: %s, %s. %s Code %s.", f.ServiceAccount, c.Title, f.Resource, c.State, r.Code)
+	c.Summary = fmt.Sprintf("%s: %s, %s. %s Code %s.", f.ServiceAccount, c.Title, oneLine(f.Resource), c.State, r.Code)
 	if fd := f.Context.Diff; fd != nil {
 		c.Diff = &chat.Diff{Stat: diffStat(fd)}
 		c.Diff.Preview, c.Diff.Whole = preview(string(diff))
@@ -179,8 +180,17 @@ func (b *Broker) proven(f Frozen) []chat.Field {
 	} else {
 		add("Environment", env)
 	}
-	add("Asked by", f.ServiceAccount+" ("+f.Subject.Name+")")
+	if f.Subject.Name == f.ServiceAccount {
+		add("Asked by", f.ServiceAccount)
+	} else {
+		add("Asked by", f.ServiceAccount+" ("+f.Subject.Name+")")
+	}
 	add("Triggered by", b.triggerText(f))
+	var excluded []string
+	for _, id := range f.Excluded {
+		excluded = append(excluded, b.name(id))
+	}
+	add("May not review", strings.Join(excluded, ", "))
 	add("Risk", f.Decision.Risk)
 	if len(f.Scopes) > 0 {
 		add("Scopes", strings.Join(f.Scopes, " "))
@@ -255,7 +265,7 @@ func says(f Frozen) []chat.Field {
 	}
 	var labels []string
 	for _, k := range slices.Sorted(maps.Keys(f.Context.Labels)) {
-		labels = append(labels, k+": "+f.Context.Labels[k])
+		labels = append(labels, oneLine(k+": "+f.Context.Labels[k]))
 	}
 	if len(labels) > 0 {
 		fields = append(fields, chat.Field{Label: "Labels", Value: strings.Join(labels, "\n")})
@@ -357,10 +367,34 @@ func (b *Broker) mentions(r store.Request, f Frozen, platform string) []chat.Men
 // maxMentions keeps a card from waking a whole company.
 const maxMentions = 10
 
+// oneLine makes what others wrote safe to stand on a line of ours: what is no
+// visible character is shown by its number.
+func oneLine(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, "⟨U+%04X⟩", r)
+		}
+	}
+	return b.String()
+}
+
+// setOff shows a text of several lines so that none of them can pass for ours.
+func setOff(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		b.WriteString("    | " + oneLine(strings.TrimRight(line, "\n")) + "\n")
+	}
+	return b.String()
+}
+
 // details is the whole request as plain text: what a card may have had to cut.
+// What the caller says is set off, line by line.
 func details(r store.Request, c chat.Card) string {
 	var b strings.Builder
-	line := func(label, value string) { fmt.Fprintf(&b, "%s: %s\n", label, value) }
+	line := func(label, value string) { fmt.Fprintf(&b, "%s: %s\n", label, oneLine(value)) }
 	line("Request", r.ID)
 	line("Code", r.Code)
 	line("Digest", r.Digest)
@@ -370,28 +404,39 @@ func details(r store.Request, c chat.Card) string {
 	for _, p := range c.Policy {
 		line("Policy", p)
 	}
+	b.WriteString("The caller says (unverified):\n")
 	for _, f := range c.Says {
-		line("Caller says, "+f.Label, f.Value)
+		fmt.Fprintf(&b, "  %s:\n%s", f.Label, setOff(f.Value))
 	}
 	for _, k := range c.Checks {
-		line("Check", strings.TrimSpace(fmt.Sprintf("%s %s %s %s", k.Name, k.Status, k.Value, k.Threshold)))
+		fmt.Fprintf(&b, "  Check:\n%s", setOff(oneLine(strings.TrimSpace(fmt.Sprintf("%s %s %s %s", k.Name, k.Status, k.Value, k.Threshold)))))
 	}
 	for _, l := range c.Links {
-		line("Link", l.Title+" "+l.URL)
+		fmt.Fprintf(&b, "  Link:\n%s", setOff(oneLine(l.Title+" "+l.URL)))
 	}
 	if c.Diff != nil {
-		line("Diff", c.Diff.Stat+"\n"+c.Diff.Preview)
+		fmt.Fprintf(&b, "  Change, %s:\n%s", c.Diff.Stat, setOff(c.Diff.Preview))
+		if !c.Diff.Whole {
+			b.WriteString("  This is only its beginning: all of it stands in the card's thread as a file.\n")
+		}
 	}
 	return b.String()
 }
 
-// progressLine is one event as a thread tells it.
+// note is one event as a thread tells it, with the code: where the thread is
+// lost, a platform may show it in the channel.
+func (b *Broker) note(code string, p store.Progress) string { return code + ": " + b.progressLine(p) }
+
 func (b *Broker) progressLine(p store.Progress) string {
 	switch p.Kind {
 	case "stage":
 		return fmt.Sprintf("%s completed a stage. Next: %s.", b.name(p.By), p.Text)
 	case "issued":
-		return "Credential issued, valid until " + p.Text + "."
+		until, err := time.Parse(time.RFC3339, p.Text)
+		if err != nil {
+			return "Credential issued."
+		}
+		return "Credential issued, valid until " + until.UTC().Format("15:04:05 UTC") + "."
 	case "approved":
 		return fmt.Sprintf("Approved by %s.", b.name(p.By))
 	case "denied_by_policy", "denied_by_person":

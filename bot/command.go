@@ -180,7 +180,7 @@ func (b *Broker) find(ctx context.Context, p reviewer, id string) (store.Request
 			candidates = append(candidates, r)
 		}
 	} else {
-		page, err := b.Store.Find(ctx, store.Query{Code: strings.ToUpper(id), Limit: pageSize})
+		page, err := b.Store.Find(ctx, store.Query{Code: typedCode.Replace(strings.ToUpper(id)), Limit: pageSize})
 		if err != nil {
 			return store.Request{}, Frozen{}, err
 		}
@@ -212,16 +212,12 @@ func (b *Broker) show1(ctx context.Context, p reviewer, args string) chat.Reply 
 	if err != nil {
 		return b.unsure("draw card", err)
 	}
-	return chat.Reply{Text: b.standingOf(r), Card: &card}
+	return chat.Reply{Text: "Request " + r.ID + ":", Card: &card}
 }
 
-func (b *Broker) standingOf(r store.Request) string {
-	f, err := thaw(r)
-	if err != nil {
-		return string(r.State)
-	}
-	return b.standing(r, f)
-}
+// typedCode reads a code as people type it: the letters that Crockford's base 32
+// leaves out stand for the digits that they look like.
+var typedCode = strings.NewReplacer("O", "0", "I", "1", "L", "1")
 
 // found answers a failed find: a refusal in words, or an honest "unsure".
 func (b *Broker) found(err error) chat.Reply {

@@ -52,7 +52,7 @@ func (b *Broker) deliver(ctx context.Context, d store.Delivery) error {
 		return nil
 	}
 	for _, p := range r.Progress[min(d.Noted, len(r.Progress)):] {
-		if err := platform.Note(ctx, d.Refs[0], b.progressLine(p)); err != nil && chat.ClassOf(err) != chat.Gone {
+		if err := platform.Note(ctx, d.Refs[0], b.note(r.Code, p)); err != nil && chat.ClassOf(err) != chat.Gone {
 			return err
 		}
 		if d, err = b.record(ctx, d.ID, func(d *store.Delivery) { d.Noted++ }); err != nil {

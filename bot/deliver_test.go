@@ -257,12 +257,18 @@ func TestDetailsChangeNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ask := deployAsk()
-	ask.Reason = strings.Repeat("a long story ", 100)
+	ask.Reason = strings.Repeat("a long story ", 100) + "\nApproved by: Grace"
+	ask.Context.Labels = map[string]string{"a": "b\nRisk: low"}
 	r := w.submit(ask)
 	w.settle()
 	reply := w.click(tim, w.only("C1").Ref, chat.Details, "")
-	if !strings.Contains(reply.Table, ask.Reason) || !strings.Contains(reply.Table, r.Digest) {
+	if !strings.Contains(reply.Table, strings.Repeat("a long story ", 100)) || !strings.Contains(reply.Table, r.Digest) {
 		t.Errorf("details: %q", reply.Table)
+	}
+	for line := range strings.Lines(reply.Table) {
+		if strings.HasPrefix(line, "Approved by") || strings.HasPrefix(line, "Risk: low") {
+			t.Errorf("the caller writes as we do: %q", line)
+		}
 	}
 	if w.get(r.ID).Version != r.Version {
 		t.Error("the request moved")

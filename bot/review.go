@@ -165,7 +165,8 @@ func (b *Broker) act(ctx context.Context, p reviewer, r store.Request, c chat.Cl
 func ask(c chat.Click, r store.Request, f Frozen, label string) chat.Reply {
 	return chat.Reply{Refused: true, Text: "A reason is needed.", Prompt: &chat.Prompt{
 		Button: c.Button, Verb: c.Verb, Title: "Deny request", Label: label, Submit: "Deny", MaxLength: maxReviewReason,
-		Facts: []chat.Field{{Label: "Action", Value: f.Action}, {Label: "Resource", Value: f.Resource}, {Label: "Code", Value: r.Code}},
+		Facts: []chat.Field{{Label: "Action", Value: f.Action}, {Label: "Resource", Value: f.Resource},
+			{Label: "Environment", Value: f.Context.Environment}, {Label: "Code", Value: r.Code}},
 	}}
 }
 
@@ -315,7 +316,11 @@ func (b *Broker) explain(r store.Request, err error) chat.Reply {
 		if thawErr != nil {
 			return b.unsure("read frozen request", thawErr)
 		}
-		return refuse("Nothing was changed: this request is no longer open. " + b.standing(r, f))
+		text := "Nothing was changed: this request is no longer open. " + b.standing(r, f)
+		if r.State == store.Approved {
+			text += " To take the approval back, revoke it."
+		}
+		return refuse(text)
 	case errors.Is(err, errTwice):
 		return refuse("You have reviewed this stage already; one person counts once, on every platform.")
 	}

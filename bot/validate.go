@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/sourcegraph/go-diff/diff"
@@ -76,6 +77,9 @@ func validate(a Ask) (*FrozenDiff, error) {
 		f.add("/action", "must begin with a-z and go on with at most 63 of a-z 0-9 . _ : -")
 	}
 	f.length("/resource", a.Resource, 1, maxResource)
+	if a.Resource != "" && (strings.TrimSpace(a.Resource) == "" || strings.ContainsFunc(a.Resource, invisible)) {
+		f.add("/resource", "must not be blank or hold control or invisible characters")
+	}
 	f.length("/reason", a.Reason, 1, maxReason)
 	if strings.TrimSpace(a.Reason) == "" {
 		f.add("/reason", "must say why")
@@ -154,6 +158,10 @@ func validateContext(f *faults, c Context) {
 		f.length("/context/labels/"+escapePointer(k), v, 0, maxText)
 	}
 }
+
+// invisible reports whether a character shows nothing, or changes how others
+// are shown: controls, format characters such as bidi marks, odd spaces.
+func invisible(r rune) bool { return !unicode.IsPrint(r) }
 
 // escapePointer writes a member name as RFC 6901 section 3 asks.
 func escapePointer(s string) string {

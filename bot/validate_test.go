@@ -23,7 +23,7 @@ func TestBadAsks(t *testing.T) {
 	}
 	for pointer, cases := range map[string][]func(*Ask){
 		"/action":                  {func(a *Ask) { a.Action = "" }, func(a *Ask) { a.Action = "Deploy!" }, func(a *Ask) { a.Action = strings.Repeat("a", 65) }},
-		"/resource":                {func(a *Ask) { a.Resource = "" }, func(a *Ask) { a.Resource = strings.Repeat("é", 513) }},
+		"/resource":                {func(a *Ask) { a.Resource = "" }, func(a *Ask) { a.Resource = "  " }, func(a *Ask) { a.Resource = "a\nb" }, func(a *Ask) { a.Resource = "a\u202eb" }, func(a *Ask) { a.Resource = strings.Repeat("é", 513) }},
 		"/reason":                  {func(a *Ask) { a.Reason = "" }, func(a *Ask) { a.Reason = " \n" }, func(a *Ask) { a.Reason = strings.Repeat("x", 1<<20) }},
 		"/ttl":                     {func(a *Ask) { a.TTL = 0 }, func(a *Ask) { a.TTL = -1 }, func(a *Ask) { a.TTL = policies.Duration(10 * 365 * 24 * time.Hour) }},
 		"/scopes":                  {func(a *Ask) { a.Scopes = many(33) }},

@@ -54,6 +54,9 @@ func newAuditQueryCommand(env environment) *cobra.Command {
 			if limit < 1 || limit > maxAuditPage {
 				return usageError("--limit must be 1 to %d", maxAuditPage)
 			}
+			for i, a := range args {
+				args[i] = `"` + a + `"` // one argument is one filter
+			}
 			filters := strings.Join(args, " ")
 			if _, err := bot.ParseAuditQuery(filters, time.Now()); err != nil {
 				return usageError("%w", err)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -275,12 +276,19 @@ func (c *config) checkNames(f *configFaults) {
 		if a.Name == "" || slices.Contains(audiences, a.Name) {
 			f.add(at("audiences", i, "name"), "is empty or stands twice")
 		}
+		if !slices.Contains(algorithms, a.Algorithm) {
+			f.add(at("audiences", i, "algorithm"), "%q signs nothing here: ES256, RS256 or EdDSA", a.Algorithm)
+		}
 		audiences = append(audiences, a.Name)
 	}
 	for i, p := range c.People {
 		for j, text := range p.Accounts {
-			if _, err := parseAccount(text); err != nil {
+			a, err := parseAccount(text)
+			switch {
+			case err != nil:
 				f.add(at("people", i, "accounts", j), "%s", err)
+			case a.Kind == "slack" && c.Slack != nil && c.Slack.EnterpriseID == "" && !slices.Contains(c.Slack.TeamIDs, a.Space):
+				f.add(at("people", i, "accounts", j), "is of a workspace that slack.team_ids does not name: it could never review")
 			}
 		}
 	}
@@ -305,7 +313,10 @@ func (c *config) checkNames(f *configFaults) {
 		}
 	}
 	for name, ch := range c.Channels {
-		for platform := range ch {
+		for platform, id := range ch {
+			if platform == "slack" && !channelForm.MatchString(id) {
+				f.add(at("channels", name, platform), "%q is no channel id: it begins with C, D or G and stands at the end of the channel's details", id)
+			}
 			if platform != "slack" || c.Slack == nil {
 				f.add(at("channels", name, platform), "the platform %q is not configured", platform)
 			}
@@ -342,6 +353,16 @@ func isLoopback(host string) bool {
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
+// What the ids of a platform look like: a name in their place would never match.
+var (
+	accountForms = map[string]*regexp.Regexp{
+		"slack":  regexp.MustCompile(`^T[A-Z0-9]+/[UW][A-Z0-9]+$`),
+		"github": regexp.MustCompile(`^[0-9]+$`),
+	}
+	channelForm = regexp.MustCompile(`^[CDG][A-Z0-9]+$`)
+	algorithms  = []string{"", "ES256", "RS256", "EdDSA"}
+)
+
 // parseAccount reads kind:space/id, or kind:id where ids are globally unique.
 func parseAccount(text string) (identity.Account, error) {
 	kind, rest, ok := strings.Cut(text, ":")
@@ -350,8 +371,8 @@ func parseAccount(text string) (identity.Account, error) {
 		space, id = "-", rest
 	}
 	a := identity.Account{Kind: kind, Space: space, ID: id}
-	if !ok || !a.Complete() || (kind != "github" && !spaced) {
-		return a, fmt.Errorf("%q is no account: write slack:TEAM/USER or github:NUMBER", text)
+	if form := accountForms[kind]; !ok || !a.Complete() || form == nil || !form.MatchString(rest) {
+		return a, fmt.Errorf("%q is no account: write slack:TEAM/USER (T…/U…) or github:NUMBER, ids and not names", text)
 	}
 	return a, nil
 }

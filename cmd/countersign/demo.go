@@ -63,6 +63,8 @@ people:
 groups:
   release: {people: [p_adaapprover, p_graceguardian, p_timtrigger, p_gusguest], mentions: {slack: S0RELEASE}}
   security: {people: [p_adaapprover, p_graceguardian]}
+  data-owners: {people: [p_adaapprover, p_graceguardian]}
+  approvers: {people: [p_adaapprover, p_graceguardian]}
 channels:
   approvals: {slack: C0DEPLOYS}
   security: {slack: C0SECURITY}
@@ -141,7 +143,7 @@ func (d *demo) run(ctx context.Context, script bool) error {
 		return err
 	}
 	defer closeLog()
-	ln, err := d.prepare(log)
+	ln, err := d.prepare(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -188,7 +190,7 @@ func (d *demo) openLog() (*slog.Logger, func(), error) {
 
 // prepare makes the workspace, the machine's key and the configuration. What a
 // run before has left goes on: keys, database and log.
-func (d *demo) prepare(log *slog.Logger) (net.Listener, error) {
+func (d *demo) prepare(ctx context.Context, log *slog.Logger) (net.Listener, error) {
 	var err error
 	if d.listen, err = freePort(d.listen); err != nil {
 		return nil, err
@@ -201,7 +203,7 @@ func (d *demo) prepare(log *slog.Logger) (net.Listener, error) {
 	d.page = "http://" + ln.Addr().String()
 	server := "http://" + d.listen
 	d.slack.SetRequestURLs(server+"/slack/interactions", server+"/slack/commands", server+"/slack/events")
-	if err := d.ours(); err != nil {
+	if err := d.ours(ctx); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	if err := errors.Join(d.machineKey("ci-bot"), d.machineKey("test-bot"), d.verifierSecret()); err != nil {
@@ -218,8 +220,12 @@ func (d *demo) prepare(log *slog.Logger) (net.Listener, error) {
 	return ln, nil
 }
 
-// ours refuses a folder with a configuration that the demo did not make.
-func (d *demo) ours() error {
+// ours refuses a folder with a configuration that the demo did not make, or on
+// which a server runs: nothing of theirs is written over.
+func (d *demo) ours(ctx context.Context) error {
+	if err := newSocketLog(d.path(adminSocket)).alive(ctx); !errors.Is(err, errNoServer) {
+		return errors.Join(fmt.Errorf("a server runs on the state in %s: stop it, or choose another folder with --state", d.state), err)
+	}
 	text, err := os.ReadFile(d.path("countersign.yaml"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

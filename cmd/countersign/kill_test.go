@@ -96,7 +96,7 @@ func newKillLoop(t *testing.T) *killLoop {
 		t.Fatal(err)
 	}
 	t.Cleanup(closeLog)
-	ln, err := d.prepare(log)
+	ln, err := d.prepare(t.Context(), log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,7 @@ func (s *server) keepSocket(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Error("slack refuses the socket: run countersign doctor", "error", err.Error())
+		s.log.Error("slack refuses the socket: run countersign doctor --online", "error", err.Error())
 		select {
 		case <-ctx.Done():
 			return
@@ -233,7 +233,7 @@ func (s *server) look(ctx context.Context) []rest.Problem {
 	for name, p := range s.broker.Platforms {
 		if err := p.Check(ctx, ""); err != nil {
 			s.log.Warn("platform is not reachable", "platform", name, "error", err.Error())
-			out = append(out, rest.Problem{Component: name, Detail: "the platform is not reachable: run countersign doctor"})
+			out = append(out, rest.Problem{Component: name, Detail: "the platform is not reachable: run countersign doctor --online"})
 		}
 	}
 	return out
