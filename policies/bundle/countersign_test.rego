@@ -46,6 +46,9 @@ decide(patches) := decision if {
 
 env(name) := set("/request/context/environment", name)
 
+# proved is an environment that the token proves as well.
+proved(name) := [env(name), set("/facts/environment", name)]
+
 action(name) := set("/request/action", name)
 
 risk(word) := set("/request/context/risk", word)
@@ -126,12 +129,12 @@ test_schedule_is_normal if decide([set("/trigger", {"kind": "none"})]).effect ==
 
 test_routine_environments_are_pre_approved if {
 	every name in ["dev", "development", "test", "testing", "qa", "staging"] {
-		decide([env(name)]).effect == "allow"
+		decide(proved(name)).effect == "allow"
 	}
 }
 
 test_pre_approval_is_whole if {
-	decide([env("staging")]) == {
+	decide(proved("staging")) == {
 		"effect": "allow",
 		"reasons": ["deploy in staging is routine and pre-approved"],
 		"scopes": ["deploy"],
@@ -142,9 +145,11 @@ test_pre_approval_is_whole if {
 	}
 }
 
-test_big_staging_deploy_is_routine if decide([env("staging"), set("/request/context/diff/files", 500)]).effect == "allow"
+test_big_staging_deploy_is_routine if {
+	decide(array.concat(proved("staging"), [set("/request/context/diff/files", 500)])).effect == "allow"
+}
 
-test_staging_deploy_without_checks_is_routine if decide([env("staging"), checks([])]).effect == "allow"
+test_staging_deploy_without_checks_is_routine if decide(array.concat(proved("staging"), [checks([])])).effect == "allow"
 
 test_staging_deploy_with_failed_check_needs_a_review if {
 	reviewed_for([env("staging"), checks(["passed", "failed"])], "check check1 failed")
@@ -153,8 +158,8 @@ test_staging_deploy_with_failed_check_needs_a_review if {
 test_grave_staging_deploy_needs_a_review if reviewed_for([env("staging"), risk("high")], "the risk is high")
 
 test_low_risk_with_passed_checks_is_pre_approved if {
-	every name in ["staging", ""] {
-		decide([action("unlock"), env(name), risk("low")]).effect == "allow"
+	every patches in [proved("staging"), [env("")]] {
+		decide(array.concat(patches, [action("unlock"), risk("low")])).effect == "allow"
 	}
 }
 
@@ -213,21 +218,21 @@ test_listed_audience_makes_staging_production if {
 	"audience https://cloud.example counts as production" in decision.reasons
 }
 
-test_proved_environment_where_data_asks if {
+test_proved_environments if {
 	every patches in [
 		[env("staging"), set("/facts/environment", "staging")],
 		[env("staging"), set("/service_account/labels/environment", "staging")],
 		[env(""), set("/facts/environment", "staging")],
 	] {
-		decision := decide(patches) with data.config.require_proved_environment as true
-		decision.effect == "allow"
+		decide(patches).effect == "allow"
 	}
 }
 
-test_claimed_environment_where_data_asks_for_proof if {
-	decision := decide([env("staging")]) with data.config.require_proved_environment as true
-	decision.effect == "review"
-	"nothing proves the environment" in decision.reasons
+test_claimed_environment_needs_a_review if reviewed_for([env("staging")], "nothing proves the environment")
+
+test_claimed_environment_where_data_asks_for_no_proof if {
+	decision := decide([env("staging")]) with data.config.require_proved_environment as false
+	decision.effect == "allow"
 }
 
 test_only_audience_is_chosen if {

@@ -69,6 +69,9 @@ checks_satisfy["all_passed"] if {
 # the token or the operator's label must name it too.
 environment_trusted if not data.config.require_proved_environment
 
+# Without any, there is nothing to prove: the tier is none.
+environment_trusted if environment == ""
+
 environment_trusted if {
 	data.config.require_proved_environment
 	environment != ""

@@ -49,7 +49,7 @@ test_unknown_proved_environment if {
 	denied_for([env("staging"), set("/facts/environment", "moon")], "the token proves environment moon")
 }
 
-test_same_tier_as_proved if decide([env("staging"), set("/facts/environment", "dev")]).effect == "allow"
+test_same_tier_as_proved if decide([env("staging"), set("/facts/environment", "dev")]).effect == "review"
 
 test_proved_environment_stands_for_a_missing_one if {
 	decision := decide([env(""), set("/facts/environment", "production")])

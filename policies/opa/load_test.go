@@ -129,6 +129,7 @@ func TestDataIsAMergePatch(t *testing.T) {
 	for environment, want := range map[string]policies.Effect{"moon": policies.Allow, "staging": policies.Deny, "dev": policies.Allow} {
 		in := deploy()
 		in.Request.Context.Environment = environment
+		in.Facts = map[string]string{"environment": environment}
 		if d, err := e.Decide(t.Context(), in); err != nil || d.Effect != want {
 			t.Errorf("%s: %+v, %v", environment, d, err)
 		}

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/countersign/countersign/policies"
 )
@@ -46,6 +49,23 @@ func TestGuidesData(t *testing.T) {
 	}
 	in.Request.Context.Environment = "qa"
 	if d, err = e.Decide(t.Context(), in); err != nil || d.Effect != policies.Deny {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+func TestGuidesConfiguration(t *testing.T) {
+	t.Parallel()
+	var c struct {
+		Policy struct{ Data map[string]any }
+	}
+	if err := yaml.Unmarshal([]byte(blocks(t)["configuration"]), &c); err != nil {
+		t.Fatal(err)
+	}
+	in := deploy()
+	in.Request.Action, in.Request.Context.Environment = "unlock", ""
+	in.ServiceAccount.Actions = append(in.ServiceAccount.Actions, "unlock")
+	d, err := load(t, policies.Bundle(), Options{Data: c.Policy.Data}).Decide(t.Context(), in)
+	if err != nil || time.Duration(d.Deadline) != 2*time.Hour {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
