@@ -16,7 +16,7 @@ demo: build ## show the main job: a request about the last commit, a card to cli
 
 build: ## build the binaries into bin/
 	@mkdir -p $(BIN)
-	$(GO) build -trimpath -o $(BIN)/ ./cmd/countersign ./cmd/countersign-verify
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ ./cmd/countersign ./cmd/countersign-verify
 
 test: ## run the tests; needs nothing but Go
 	$(GO) test ./...
