@@ -43,7 +43,8 @@ func newStub(t testing.TB, folder string) *stub {
 	mux.HandleFunc("POST /{story}/v1/requests/{id}/cancel", s.cancel)
 	mux.HandleFunc("GET /oidc", s.oidc)
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
-	s.Server = httptest.NewServer(mux)
+	s.Server = httptest.NewUnstartedServer(mux)
+	s.Start() // once its address can be read
 	t.Cleanup(s.Close)
 	return s
 }
