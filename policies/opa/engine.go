@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
@@ -165,13 +166,17 @@ func (e *Engine) evaluate(ctx context.Context, q *rego.PreparedEvalQuery, in pol
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	limited, cancel := context.WithTimeout(ctx, e.limit)
-	defer cancel()
-	rs, err := q.Eval(limited, rego.EvalParsedInput(inputValue(in)), rego.EvalGenerateJSON(asTerm))
+	// OPA would start a goroutine per evaluation to wait for the context's end.
+	cut := topdown.NewCancel()
+	limit := time.AfterFunc(e.limit, cut.Cancel)
+	defer limit.Stop()
+	defer context.AfterFunc(ctx, cut.Cancel)()
+	rs, err := q.Eval(ctx, rego.EvalParsedInput(inputValue(in)), rego.EvalExternalCancel(cut),
+		rego.EvalMetrics(metrics.NoOp()), rego.EvalGenerateJSON(asTerm))
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case topdown.IsCancel(err) || limited.Err() != nil:
+	case topdown.IsCancel(err) || cut.Cancelled():
 		return nil, ErrTooSlow
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrEvaluation, err)
