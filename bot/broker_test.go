@@ -375,6 +375,13 @@ func TestReissue(t *testing.T) {
 			t.Errorf("issue %d lives longer than the first", i+1)
 		}
 	}
+	logged, err := w.Store.Log(t.Context(), 0, 100, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := string(logged[len(logged)-1].Leaf); !strings.Contains(last, `"replaces":"`+creds[1].ID+`"`) {
+		t.Errorf("the log does not say what the last issue replaces: %s", last)
+	}
 	for i, c := range creds {
 		if active, _ := w.Active(t.Context(), c.Grant); active != (i == maxIssues-1) {
 			t.Errorf("issue %d active: %v", i+1, active)
@@ -515,6 +522,21 @@ func TestRevokeCredential(t *testing.T) {
 	}
 	if err := w.RevokeCredential(t.Context(), caller("run:1"), cred.Grant); err != nil {
 		t.Errorf("again: %v", err)
+	}
+}
+
+// TestTheShorterLifeIsGranted: the policy shortens what is asked, and never
+// lengthens it.
+func TestTheShorterLifeIsGranted(t *testing.T) {
+	t.Parallel()
+	for asked, want := range map[time.Duration]time.Duration{time.Minute: time.Minute, 15 * time.Minute: 10 * time.Minute} {
+		w := newWorld(t)
+		ask := deployAsk()
+		ask.TTL = policies.Duration(asked)
+		f, err := thaw(w.submit(ask))
+		if err != nil || time.Duration(f.TTL) != want {
+			t.Errorf("asked %s: granted %s (%v), want %s", asked, time.Duration(f.TTL), err, want)
+		}
 	}
 }
 
