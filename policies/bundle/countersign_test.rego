@@ -240,6 +240,12 @@ test_only_audience_is_chosen if {
 	decide(patches).audience == "https://cloud.example"
 }
 
+test_only_audience_is_protected if {
+	patches := [env("staging"), set("/request/audience", ""), set("/service_account/audiences", ["https://cloud.example"])]
+	decision := decide(patches) with data.config.protected.audiences as ["https://cloud.example"]
+	"audience https://cloud.example counts as production" in decision.reasons
+}
+
 test_decision_without_credential_needs_no_audience if {
 	decision := decide([set("/request/audience", ""), set("/request/scopes", [])])
 	decision.effect == "review"

@@ -3,7 +3,9 @@
 # rule covers is refused, with a reason.
 #
 # Rules look things up by key or compare with plain equality, so that the time
-# of a decision does not grow with the number of service accounts or rules.
+# of a decision does not grow with the number of service accounts or rules. What
+# a decision costs is the rules that it enters and the expressions in them: texts
+# and sets of reasons are made only on the path that gives them.
 package countersign
 
 default decision := {
@@ -12,12 +14,6 @@ default decision := {
 }
 
 decision := {
-	"effect": "deny",
-	"reasons": denials,
-	"risk": risk,
-} if {
-	count(denials) > 0
-} else := {
 	"effect": "allow",
 	"reasons": [pre_approval],
 	"scopes": input.request.scopes,
@@ -26,7 +22,11 @@ decision := {
 	"notify": terms.notify,
 	"risk": risk,
 } if {
-	pre_approval
+	permitted
+	input.request.context.risk in terms.pre_approve.risks
+	not tier in config.sensitive_tiers
+	not blemished
+	not doubtful
 } else := {
 	"effect": "review",
 	"reasons": review_reasons,
@@ -38,51 +38,54 @@ decision := {
 	"notify": terms.notify,
 	"deadline": terms.deadline,
 	"risk": risk,
+} if {
+	permitted
+} else := {
+	"effect": "deny",
+	"reasons": denials,
+	"risk": risk,
+} if {
+	count(denials) > 0
 }
 
-# pre_approval is why no person is needed. It is undefined where one is.
-pre_approval := sprintf("%s%s is routine and pre-approved", [input.request.action, where]) if {
-	not sensitive
-	input.request.context.risk in terms.pre_approve.risks
-	checks_satisfy[terms.pre_approve.checks]
-	environment_trusted
-	size_satisfies
-	count(untrusted_runs) == 0
+pre_approval := sprintf("%s in %s is routine and pre-approved", [input.request.action, environment]) if environment != ""
+
+else := sprintf("%s is routine and pre-approved", [input.request.action])
+
+# doubtful holds where what would be pre-approved needs a person all the same:
+# where checks must have passed, which skipped and pending ones have not, ...
+doubtful if {
+	not terms.pre_approve.checks == "none_failed"
+	not checks_passed
 }
 
-# A change that raises the terms is not routine, unless the rule says any size is.
-size_satisfies if not raised
+# ... where a change raises the terms, unless the rule says any size is routine, ...
+doubtful if {
+	not terms.pre_approve.any_size
+	raise_reasons != set()
+}
 
-size_satisfies if terms.pre_approve.any_size
+# ... and where data asks for a proof of the environment and there is none.
+doubtful if {
+	not config.require_proved_environment == false
+	not environment_proved
+}
 
-# Skipped and pending checks have not passed.
-checks_satisfy["none_failed"] if count(failed_checks) == 0
-
-checks_satisfy["all_passed"] if {
+checks_passed if {
 	count(input.request.context.checks) > 0
 	every check in input.request.context.checks {
 		check.status == "passed"
 	}
 }
 
-# The environment of a request is the caller's word. Where data asks for proof,
-# the token or the operator's label must name it too.
-environment_trusted if not data.config.require_proved_environment
+# The environment of a request is the caller's word: the token or the operator's
+# label must name it too.
+environment_proved if environment == input.facts.environment
+
+environment_proved if environment == input.service_account.labels.environment
 
 # Without any, there is nothing to prove: the tier is none.
-environment_trusted if environment == ""
-
-environment_trusted if {
-	data.config.require_proved_environment
-	environment != ""
-	environment == input.facts.environment
-}
-
-environment_trusted if {
-	data.config.require_proved_environment
-	environment != ""
-	environment == input.service_account.labels.environment
-}
+environment_proved if environment == ""
 
 review_reasons contains sprintf("%s%s needs a review", [input.request.action, where])
 
@@ -92,7 +95,10 @@ review_reasons contains sprintf("the risk is %s", [input.request.context.risk]) 
 	input.request.context.risk in {"high", "critical"}
 }
 
-review_reasons contains sprintf("check %s failed", [name]) if some name in failed_checks
+review_reasons contains sprintf("check %s failed", [check.name]) if {
+	some check in input.request.context.checks
+	check.status == "failed"
+}
 
 review_reasons contains why if some why in raise_reasons
 
@@ -100,7 +106,8 @@ review_reasons contains sprintf("%s is never pre-approved", [run]) if some run i
 
 review_reasons contains "nothing proves the environment" if {
 	terms.pre_approve
-	not environment_trusted
+	config.require_proved_environment
+	not environment_proved
 }
 
 # An explicit list of stages wins over the one that groups, people and quorum make.

@@ -132,3 +132,47 @@ test_default_denies if {
 	decision := countersign.decision with input as {}
 	decision.effect == "deny"
 }
+
+# What may be wrong with a request, with harmless changes among it.
+changes := [
+	set("/request/reason", "any"),
+	env("staging"),
+	env("moon"),
+	env(""),
+	action("rotate-key"),
+	action("restart"),
+	risk("critical"),
+	checks(["failed"]),
+	set("/request/scopes", []),
+	set("/request/scopes", ["deploy:production"]),
+	set("/request/scopes", ["admin"]),
+	set("/request/audience", ""),
+	set("/request/audience", "https://evil.example"),
+	set("/service_account/audiences", ["https://cloud.example"]),
+	set("/request/ttl_seconds", 0),
+	set("/request/ttl_seconds", 901),
+	set("/facts/environment", "production"),
+	set("/facts/event_name", "pull_request"),
+	set("/service_account/labels/environment", "staging"),
+	set("/trigger", {"kind": "ghost"}),
+]
+
+# agrees holds where a request is permitted or there is a reason to deny it, and
+# not both.
+agrees(patches) if {
+	countersign.permitted with input as asked(patches)
+	count(countersign.denials) == 0 with input as asked(patches)
+}
+
+agrees(patches) if {
+	not countersign.permitted with input as asked(patches)
+	count(countersign.denials) > 0 with input as asked(patches)
+}
+
+test_denied_is_what_is_not_permitted if {
+	every first in changes {
+		every second in changes {
+			agrees([first, second])
+		}
+	}
+}

@@ -4,12 +4,13 @@ package countersign
 # again when the credential is redeemed, without: what the policy refuses by then
 # is refused although people approved.
 
-review := {
-	"deny": count(objections) > 0,
-	"reasons": objections,
+review := {"deny": false, "reasons": []} if {
+	permitted
+	objections == set()
+} else := {
+	"deny": true,
+	"reasons": (denials | objections),
 }
-
-objections contains reason if some reason in denials
 
 objections contains "whoever triggered a run may not review it" if {
 	input.trigger.kind == "person"
@@ -18,7 +19,9 @@ objections contains "whoever triggered a run may not review it" if {
 
 objections contains "whoever triggered the run has approved it" if {
 	input.trigger.kind == "person"
-	input.trigger.person in approvals
+	some review in input.reviews
+	review.verdict == "approve"
+	review.person == input.trigger.person
 }
 
 objections contains sprintf("an owner of %s may approve only after somebody who is not one", [
