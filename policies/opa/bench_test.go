@@ -59,6 +59,30 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
+// The routine case: pre-approved, and redeemed without anybody's review.
+func BenchmarkPreApproved(b *testing.B) {
+	e := load(b, policies.Bundle(), Options{})
+	in := deploy()
+	in.Request.Context.Environment = "staging"
+	in.Facts = map[string]string{"environment": "staging", "event_name": "push"}
+	b.Run("decide", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if d, err := e.Decide(b.Context(), in); err != nil || d.Effect != policies.Allow {
+				b.Fatal(d, err)
+			}
+		}
+	})
+	b.Run("redeem", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if v, err := e.Review(b.Context(), in); err != nil || v.Deny {
+				b.Fatal(v, err)
+			}
+		}
+	})
+}
+
 func BenchmarkReview(b *testing.B) {
 	e := load(b, policies.Bundle(), Options{})
 	in := deploy()
