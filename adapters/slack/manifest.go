@@ -52,7 +52,7 @@ func Manifest(publicURL string, socket bool) ([]byte, error) {
 			"bot_user": map[string]any{"display_name": "countersign", "always_online": true},
 			"slash_commands": []any{at("/slack/commands", map[string]any{
 				"command": SlashCommand, "description": "See and decide requests for approval",
-				"usage_hint": "pending | mine | show ID | approve ID | deny ID | help", "should_escape": false,
+				"usage_hint": "pending | mine | show ID | approve ID | deny ID | revoke ID | audit | help", "should_escape": false,
 			}, "url")},
 		},
 		"oauth_config": map[string]any{"scopes": map[string]any{"bot": botScopes}},

@@ -102,9 +102,26 @@ func oneStage() []line {
 		reviewed("p_a", "approve", 0), reviewed("p_b", "approve", 0), approved(person("p_b"))}
 }
 
+// joined is a story in which p_new joined the group after the request was made.
+func joined() []line {
+	s := oneStage()
+	s[1].data["stages"].([]m)[0]["groups"] = []string{"release"}
+	s[3] = reviewed("p_new", "approve", 0)
+	s[3].data["groups"] = []string{"release"}
+	s[4] = approved(person("p_new"))
+	return s
+}
+
 func twoStages() []line {
 	return []line{asked(), decided("review", gate(1, false, "p_a", "p_b"), gate(1, true, "p_a", "p_b")),
 		reviewed("p_a", "approve", 0), reviewed("p_b", "approve", 1), approved(person("p_b"))}
+}
+
+// unnamed is a story about an action that is not one of the account's.
+func unnamed(effect string, outcome line) []line {
+	s := []line{asked(), decided(effect), outcome}
+	delete(s[0].data, "action")
+	return s
 }
 
 func turnedDown() []line {
@@ -234,6 +251,8 @@ func TestLegalStories(t *testing.T) {
 		"allowed, revoked":                append(allowed(), over("revoked", "person", person("p_x"), "", 0)),
 		"pending":                         pending(),
 		"one stage":                       oneStage(),
+		"one stage, a group that grew":    joined(),
+		"denied, an action of nobody's":   unnamed("deny", denied(policy)),
 		"two stages":                      twoStages(),
 		"nobody triggered":                none("none"),
 		"an unmapped trigger":             none("unmapped"),

@@ -337,7 +337,7 @@ func (c *config) origin() string {
 		return c.Audit.Origin
 	}
 	_, host, _ := strings.Cut(c.PublicURL, "://")
-	return "countersign." + host + "/audit/1"
+	return host + "/audit/1"
 }
 
 func (c *config) platforms(getenv func(string) string, log *slog.Logger) (map[string]chat.Platform, *slack.Slack, error) {
